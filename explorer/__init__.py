@@ -1,0 +1,61 @@
+"""Circuit Explorer: see inside a language model, and act on what you see.
+
+    import explorer as ex
+    model = ex.load_model("smollm2")
+    run = ex.run(model, "The capital of France is", interventions=[ex.Ablate(ex.Head(23, 3))])
+    run.top(5)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from explorer.analyses.attention import Attention, attention
+    from explorer.analyses.logit_lens import LogitLens, logit_lens
+    from explorer.analyses.prediction import Prediction, prediction
+    from explorer.core.errors import ExplorerError
+    from explorer.core.sites import AttnOut, Head, MlpOut, Resid
+    from explorer.engine.generation import generate
+    from explorer.engine.interventions import Ablate
+    from explorer.engine.model import Model, load_model
+    from explorer.engine.run import Run, run
+    from explorer.plots import public as plots
+    from explorer.prompts.pairs import ContrastPair
+
+_HOME = {
+    "Ablate": "engine.interventions",
+    "Attention": "analyses.attention",
+    "AttnOut": "core.sites",
+    "ContrastPair": "prompts.pairs",
+    "ExplorerError": "core.errors",
+    "Head": "core.sites",
+    "LogitLens": "analyses.logit_lens",
+    "MlpOut": "core.sites",
+    "Model": "engine.model",
+    "Prediction": "analyses.prediction",
+    "Resid": "core.sites",
+    "Run": "engine.run",
+    "attention": "analyses.attention",
+    "generate": "engine.generation",
+    "load_model": "engine.model",
+    "logit_lens": "analyses.logit_lens",
+    "prediction": "analyses.prediction",
+    "run": "engine.run",
+}
+
+__all__ = [*sorted(_HOME), "plots"]
+
+
+def __getattr__(name: str) -> Any:
+    """Names are imported when they are first used, so that `import explorer` costs nothing."""
+    if name == "plots":
+        return import_module("explorer.plots.public")
+    if name in _HOME:
+        value = getattr(import_module(f"explorer.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'explorer' has no attribute {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return __all__

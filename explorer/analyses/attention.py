@@ -1,0 +1,121 @@
+"""Attention patterns of every head, and head types scored on repeated random tokens.
+
+Scores are means over the second half of sequences `r1 … rn r1 … rn` of distinct random tokens, where a head's target
+is known (Elhage et al. 2021, A Mathematical Framework; Olsson et al. 2022, In-context Learning and Induction Heads):
+
+    previous token    attention from i to i − 1
+    duplicate token   attention from i to the same token's first occurrence, i − n
+    induction         attention from i to the token after that occurrence, i − n + 1
+    first token       attention from i to position 0
+
+They describe what a head looks at, not what it does: only an ablation shows that.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from explorer.core.errors import PromptError
+from explorer.core.provenance import Provenance
+from explorer.engine.interventions import Intervention
+from explorer.engine.model import Model
+from explorer.engine.run import as_stack
+from explorer.prompts.tokens import Bos, Tokens
+
+HeadType = Literal["previous token", "duplicate token", "induction", "first token"]
+HEAD_TYPES: tuple[HeadType, ...] = ("previous token", "duplicate token", "induction", "first token")
+PATTERN_BYTES = 512 << 20
+"""Largest set of patterns that is held at once."""
+PERIOD, N_SEQUENCES, SEED = 24, 2, 0
+NAMED_ABOVE = 0.4
+"""A head is named by a type from this score on."""
+
+
+@dataclass(frozen=True, eq=False)
+class Attention:
+    tokens: Tokens
+    patterns: Float[np.ndarray, "layer head dest source"]
+    """Attention probabilities; each row sums to 1, sources after the destination hold 0."""
+    scores: dict[HeadType, Float[np.ndarray, "layer head"]]
+    """Head-type scores, 0 to 1, on repeated random tokens under the same interventions."""
+    left_out: tuple[Intervention, ...]
+    """Interventions tied to this prompt's positions, which the scores therefore leave out."""
+    provenance: Provenance
+
+    @property
+    def values(self) -> Float[np.ndarray, "layer head dest source"]:
+        """Same as `patterns`."""
+        return self.patterns
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """One row a head: layer, head, its four scores, and its type where a score exceeds `NAMED_ABOVE`."""
+        n_layers, n_heads = self.patterns.shape[:2]
+        layers, heads = np.divmod(np.arange(n_layers * n_heads), n_heads)
+        table = pd.DataFrame({"layer": layers, "head": heads} | {name: grid.ravel() for name, grid in self.scores.items()})
+        best = table[list(self.scores)].idxmax(axis=1)
+        strongest = table[list(self.scores)].max(axis=1)
+        return table.assign(type=best.where(strongest > NAMED_ABOVE, ""))
+
+
+def attention(model: Model, prompt: str, interventions: Any = (), *, bos: Bos = "default") -> Attention:
+    """Patterns of every head on a prompt, and head-type scores, under interventions.
+
+    Raises `PromptError` (also where all patterns together would exceed 512 MB), `SiteError`, `InterventionError`.
+    """
+    stack = as_stack(interventions)
+    tokens = model.tokenize(prompt, bos)
+    patterns = pattern_tensor(model, tokens, stack)
+    scores, left_out = head_scores(model, stack)
+    return Attention(tokens, patterns.float().cpu().numpy(), scores, left_out, model.provenance([tokens], stack, SEED))
+
+
+def pattern_tensor(model: Model, tokens: Tokens, stack: tuple[Intervention, ...]) -> Float[Tensor, "layer head dest source"]:
+    """All patterns of one run; refuses prompts whose patterns would not fit."""
+    longest = int((PATTERN_BYTES / (model.info.n_layers * model.info.n_heads * 4)) ** 0.5)
+    if len(tokens) > longest:
+        raise PromptError(
+            f"Attention views hold the patterns of all {model.info.n_layers * model.info.n_heads} heads at once. For this "
+            f"model that works up to {longest} tokens; the prompt has {len(tokens)}. Shorten it to see attention."
+        )
+    return model.activations(tokens, stack, ("pattern", "resid_post")).stack("pattern")
+
+
+def head_scores(
+    model: Model, interventions: tuple[Intervention, ...] = ()
+) -> tuple[dict[HeadType, Float[np.ndarray, "layer head"]], tuple[Intervention, ...]]:
+    """Head-type scores under those interventions that do not depend on a prompt's positions; and the others."""
+    carried = tuple(item for item in interventions if is_portable(item))
+    left_out = tuple(item for item in interventions if not is_portable(item))
+    key = ("head_scores", carried)
+    scores = model.cache.get_or_make(key, lambda: score_heads(model, carried), lambda made: 4 * 8 * next(iter(made.values())).size)
+    return scores, left_out
+
+
+def is_portable(item: Intervention) -> bool:
+    """Whether an intervention means the same on any prompt."""
+    return item.positions is None and (item.how == "zero" or (item.how == "mean" and bool(item.reference)))
+
+
+def score_heads(model: Model, interventions: tuple[Intervention, ...]) -> dict[HeadType, Float[np.ndarray, "layer head"]]:
+    sequences = [repeated_tokens(model, SEED + number) for number in range(N_SEQUENCES)]
+    patterns = torch.stack([pattern_tensor(model, tokens, interventions) for tokens in sequences]).mean(0).double()
+    dest = torch.arange(PERIOD + 1, 2 * PERIOD)
+    sources = {"previous token": dest - 1, "duplicate token": dest - PERIOD, "induction": dest - PERIOD + 1, "first token": dest * 0}
+    return {name: patterns[:, :, dest, sources[name]].mean(-1).cpu().numpy() for name in HEAD_TYPES}
+
+
+def repeated_tokens(model: Model, seed: int) -> Tokens:
+    """`PERIOD` distinct random tokens, twice; no special tokens."""
+    generator = torch.Generator().manual_seed(seed)
+    n_tokens = min(model.info.vocab_size, len(model.tokenizer))
+    order = torch.randperm(n_tokens, generator=generator).tolist()
+    period = [id_ for id_ in order if id_ not in model.special_ids][:PERIOD]
+    ids = (period * 2)[: model.info.n_ctx]
+    return Tokens(f"random tokens, seed {seed}, twice", ids, [model.token_text(id_) for id_ in ids], has_bos=False, bos="off")

@@ -1,0 +1,55 @@
+"""The errors a user can meet.
+
+    ExplorerError
+    ├── PromptError        a prompt that cannot be run
+    ├── AnswerError        an answer or distractor that is not one token
+    ├── SiteError          an activation that this model does not have
+    ├── InterventionError  an intervention that cannot be carried out
+    ├── ModelError         a model that cannot be had
+    │   ├── ModelNotFoundError   nothing by that name can be reached
+    │   ├── UnsafeFileError      weights in a format that can run code
+    │   └── DamagedModelError    files or weights that are broken
+    └── StateError         an address (URL) or record that cannot be read
+
+Each message says what was wanted, what came, and what to do.  Pages show it in place.
+"""
+
+
+class ExplorerError(Exception):
+    """Base of all errors that are a user's to mend."""
+
+
+class PromptError(ExplorerError):
+    """A prompt that cannot be run: empty, too long, or not text."""
+
+
+class AnswerError(ExplorerError):
+    """An answer or distractor that is not exactly one token of the model."""
+
+
+class SiteError(ExplorerError):
+    """An activation that the model does not have: layer, head or position out of range."""
+
+
+class InterventionError(ExplorerError):
+    """An intervention that cannot be carried out on this prompt."""
+
+
+class ModelError(ExplorerError):
+    """A model that cannot be had."""
+
+
+class ModelNotFoundError(ModelError):
+    """No catalog key, directory or reachable hub id by that name."""
+
+
+class UnsafeFileError(ModelError):
+    """Weights in a format that can run code when it is opened (pickle)."""
+
+
+class DamagedModelError(ModelError):
+    """Files that cannot be read, or weights that are not finite."""
+
+
+class StateError(ExplorerError):
+    """An address or record that cannot be read."""

@@ -1,0 +1,107 @@
+"""Two backends with one meaning: the engine's own forward pass, and the locked bridge for all other models."""
+
+import threading
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from explorer.engine.edits import Edit, Kind, Tape
+from explorer.engine.forward import KeyValues, Start, forward, unembed
+from explorer.models.decoder import Decoder
+
+
+class Backend(Protocol):
+    """What a model can do, whichever code runs it."""
+
+    name: str
+    can_resume: bool
+    """Whether `start` and `past` are honoured."""
+
+    def run(self, tokens: Tensor, tape: Tape, start: Start | None = None, past: KeyValues | None = None) -> Tensor:
+        """Final residual stream [batch, pos, d_model] of tokens [batch, pos]."""
+
+    def unembed(self, resid: Tensor) -> Tensor:
+        """Logits [..., vocab] of a residual stream [..., d_model]."""
+
+
+class Engine:
+    """The hook-free forward pass: safe to share between threads."""
+
+    name = "engine"
+    can_resume = True
+
+    def __init__(self, decoder: Decoder) -> None:
+        self.decoder = decoder
+
+    @torch.no_grad()
+    def run(
+        self, tokens: Int[Tensor, "batch pos"], tape: Tape, start: Start | None = None, past: KeyValues | None = None
+    ) -> Tensor:
+        return forward(self.decoder, tokens, tape, start, past)
+
+    @torch.no_grad()
+    def unembed(self, resid: Tensor) -> Tensor:
+        return unembed(self.decoder, resid)
+
+
+HOOKS: dict[Kind, str] = {
+    "resid_pre": "hook_resid_pre",
+    "pattern": "attn.hook_pattern",
+    "z": "attn.hook_z",
+    "attn_out": "hook_attn_out",
+    "resid_mid": "hook_resid_mid",
+    "mlp_out": "hook_mlp_out",
+    "resid_post": "hook_resid_post",
+}
+
+
+class Bridge:
+    """The TransformerBridge behind a lock: its hooks are shared state, so one call at a time."""
+
+    name = "bridge"
+    can_resume = False
+
+    def __init__(self, bridge: Any, n_heads: int) -> None:
+        self.bridge = bridge
+        self.n_heads = n_heads
+        self.lock = threading.RLock()
+        self.n_layers = len(bridge.blocks)
+
+    @torch.no_grad()
+    def run(
+        self, tokens: Int[Tensor, "batch pos"], tape: Tape, start: Start | None = None, past: KeyValues | None = None
+    ) -> Tensor:
+        if start is not None or past is not None:
+            raise ValueError("the bridge runs whole texts only")
+        final: list[Tensor] = []
+        hooks: list[Any] = [(f"blocks.{self.n_layers - 1}.hook_resid_post", lambda value, hook: final.append(value))]
+        for kind, hook_name in HOOKS.items():
+            for layer in range(self.n_layers):
+                if tape.needs(kind, layer):
+                    hooks.insert(-1, (f"blocks.{layer}.{hook_name}", self.visitor(tape, kind, layer)))
+        with self.lock:
+            self.bridge.run_with_hooks(tokens, fwd_hooks=hooks)
+        return final[0]
+
+    def visitor(self, tape: Tape, kind: Kind, layer: int) -> Any:
+        def visit(value: Tensor, hook: Any) -> Tensor:
+            shape = value.shape
+            whole = value.unflatten(2, (self.n_heads, -1)) if kind == "z" and value.ndim == 3 else value
+            return tape(kind, layer, whole).reshape(shape)
+
+        return visit
+
+    @torch.no_grad()
+    def unembed(self, resid: Tensor) -> Tensor:
+        with self.lock:
+            flat = resid.reshape(1, -1, resid.shape[-1])
+            return torch.as_tensor(self.bridge.unembed(self.bridge.ln_final(flat))).reshape(*resid.shape[:-1], -1)
+
+
+def log_probs(backend: Backend, tokens: Sequence[int], device: str) -> Tensor:
+    """Log-probabilities [pos, vocab] of one text without interventions."""
+    batch = torch.tensor([list(tokens)], device=device)
+    return backend.unembed(backend.run(batch, Tape((), ()))[0]).double().log_softmax(-1)

@@ -1,0 +1,214 @@
+"""A loaded model: weights, tokenizer, backend, self-check and cache behind one small face."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from explorer.core.provenance import Provenance
+from explorer.engine.backends import Backend, Bridge, Engine, log_probs
+from explorer.engine.cache import ByteCache
+from explorer.engine.edits import Edit, Kind, Tape, first_layer
+from explorer.engine.forward import Start
+from explorer.engine.interventions import Intervention, compile_edits
+from explorer.models.adapter import boot_bridge
+from explorer.models.families import Unsupported, read_decoder
+from explorer.models.info import ModelInfo, Progress, SelfCheck
+from explorer.models.loading import DType, LoadedWeights, load_weights
+from explorer.prompts.tokens import Bos, Tokens, single_token, token_text, tokenize
+
+CACHE_BYTES = 256 << 20
+CHECK_LIMITS: dict[str, float] = {"float64": 1e-3, "float32": 1e-3, "bfloat16": 1.0, "float16": 0.2}
+"""Largest |Δ log-prob| that the self-check allows, by dtype: half precision rounds differently in every order of sums."""
+PROBES = ("The capital of France is", "When Mary and John went to the store, John gave a drink to", "1, 2, 3, 4")
+
+
+@dataclass(frozen=True, eq=False)
+class Activations:
+    """What was kept of one run of one prompt."""
+
+    kept: dict[Kind, dict[int, Tensor]]
+    """By kind and layer: `z` [pos, head, d_head], `pattern` [head, dest, source], all others [pos, d_model]."""
+    final: Float[Tensor, "pos d_model"]
+    """Residual stream after the last block."""
+    first_changed: int
+    """The first layer that interventions touch; `n_layers` for a run without any."""
+
+    def nbytes(self) -> int:
+        return self.final.nbytes + sum(tensor.nbytes for layers in self.kept.values() for tensor in layers.values())
+
+    def stack(self, kind: Kind) -> Tensor:
+        """[layer, ...] of a kind that was kept."""
+        layers = self.kept[kind]
+        return torch.stack([layers[layer] for layer in sorted(layers)])
+
+
+class Model:
+    """A language model that can be run under interventions, by any number of threads at once."""
+
+    def __init__(self, weights: LoadedWeights, bridge: Any, backend: Backend, check: SelfCheck) -> None:
+        self.info: ModelInfo = weights.info
+        self.tokenizer = weights.tokenizer
+        self.bridge = bridge
+        """The `TransformerBridge` around the same weights: for experts, and the tests' oracle.  Not thread-safe."""
+        self.check = check
+        self.cache = ByteCache(CACHE_BYTES)
+        self.runtime = backend
+        """The code that runs the model."""
+
+    @property
+    def backend(self) -> Literal["engine", "bridge"]:
+        """Which code runs the model."""
+        return "engine" if self.runtime.name == "engine" else "bridge"
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        return frozenset(self.tokenizer.all_special_ids)
+
+    def tokenize(self, text: str, bos: Bos = "default") -> Tokens:
+        """Tokens of a prompt; `PromptError` if it cannot be run."""
+        return tokenize(self.tokenizer, text, self.info.n_ctx, bos)
+
+    def single_token(self, text: str) -> int:
+        """Id of an answer; `AnswerError` unless it is one token."""
+        return single_token(self.tokenizer, text)
+
+    def token_text(self, token_id: int) -> str:
+        return token_text(self.tokenizer, token_id)
+
+    def unembed(self, resid: Float[Tensor, "*pos d_model"]) -> Float[Tensor, "*pos vocab"]:
+        """Logits of a residual stream: final norm, then W_U."""
+        return self.runtime.unembed(resid)
+
+    def activations(
+        self, tokens: Tokens, interventions: tuple[Intervention, ...] = (), wanted: Iterable[Kind] = ()
+    ) -> Activations:
+        """Run a prompt and keep activations of the `wanted` kinds at every layer.
+
+        Runs are cached.  A run under interventions starts at the first layer that they touch, from the cached run
+        without them; below that layer the two hold the same tensors.
+        """
+        kinds = frozenset(wanted)
+        key = (tuple(tokens.ids), tokens.bos, interventions)
+        found: Activations | None = self.cache.get(key)
+        if found is not None:
+            if kinds <= found.kept.keys():
+                return found
+            kinds |= found.kept.keys()
+        made = self._run(tokens, interventions, kinds)
+        self.cache.put(key, made, made.nbytes())
+        return made
+
+    def _run(self, tokens: Tokens, interventions: tuple[Intervention, ...], kinds: frozenset[Kind]) -> Activations:
+        edits = self.edits(tokens, interventions)
+        first = first_layer(edits, self.info.n_layers)
+        tape = Tape(edits, kinds)
+        start = None
+        if edits and first > 0 and self.runtime.can_resume and "resid_post" in kinds:
+            base = self.activations(tokens, (), kinds)
+            start = Start(first, base.kept["resid_post"][first - 1][None])
+            for kind in kinds:
+                tape.kept[kind].update({layer: base.kept[kind][layer][None] for layer in range(first)})
+        final = self.runtime.run(self.batch(tokens.ids), tape, start)[0]
+        kept = {kind: {layer: value[0] for layer, value in layers.items()} for kind, layers in tape.kept.items()}
+        return Activations(kept, final, first)
+
+    def edits(self, tokens: Tokens, interventions: tuple[Intervention, ...]) -> tuple[Edit, ...]:
+        """The interventions fitted to a prompt; `SiteError` or `InterventionError` for what does not fit."""
+
+        def value(text: str, kind: Kind, layer: int) -> Tensor:
+            return self._value(text, tokens, kind, layer)
+
+        return compile_edits(interventions, self.info, tokens, value)
+
+    def _value(self, text: str, like: Tokens, kind: Kind, layer: int) -> Tensor:
+        """An activation of a reference prompt, run without interventions."""
+        tokens = like if text == like.text else self.tokenize(text, like.bos)
+        return self.activations(tokens, (), (kind,)).kept[kind][layer]
+
+    def batch(self, ids: Iterable[int]) -> Tensor:
+        """[1, pos] on the model's device."""
+        return torch.tensor([list(ids)], device=self.info.device)
+
+    def provenance(
+        self, tokens: Iterable[Tokens], interventions: tuple[Intervention, ...] = (), seed: int | None = None
+    ) -> Provenance:
+        """What a result needs to be computed again."""
+        texts = tuple(tokens)
+        return Provenance(
+            model=self.info.key,
+            weight_hash=self.info.weight_hash,
+            backend=self.backend,
+            dtype=self.info.dtype,
+            prompts=tuple(item.text for item in texts),
+            token_ids=tuple(tuple(item.ids) for item in texts),
+            interventions=interventions,
+            seed=seed,
+        )
+
+
+def load_model(
+    source: str = "smollm2",
+    *,
+    dtype: DType = "float32",
+    device: str = "cpu",
+    backend: Literal["auto", "bridge"] = "auto",
+    progress: Progress | None = None,
+) -> Model:
+    """Load a model by catalog key, directory or hub id, and check it.
+
+    The engine runs it if its log-probabilities equal the bridge's on probe prompts; else the bridge does, behind a
+    lock, and `model.check` says why.  Raises `ModelError` (not found, unsafe file format, damaged).
+    """
+    if progress is None:
+        with tqdm(total=100, desc=f"Loading {source}", leave=False, disable=None) as bar:
+            return load_model(source, dtype=dtype, device=device, backend=backend, progress=bar_progress(bar))
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    weights = load_weights(source, dtype, device, progress)
+    progress(0.8, "Starting the bridge")
+    bridge = boot_bridge(weights.hf_model, weights.tokenizer, weights.info.key)
+    locked = Bridge(bridge, weights.info.n_heads)
+    progress(0.9, "Comparing engine and bridge")
+    engine, check = checked_engine(weights, locked) if backend == "auto" else (None, SelfCheck(True, None, 0, 0, "asked for"))
+    progress(1.0, "Ready")
+    return Model(weights, bridge, engine or locked, check)
+
+
+def bar_progress(bar: Any) -> Progress:
+    def show(fraction: float, stage: str) -> None:
+        bar.set_postfix_str(stage, refresh=False)
+        bar.update(round(100 * fraction) - bar.n)
+
+    return show
+
+
+def checked_engine(weights: LoadedWeights, bridge: Bridge) -> tuple[Engine | None, SelfCheck]:
+    """The engine, if it covers the model and reproduces the bridge; and the record of the comparison."""
+    limit = CHECK_LIMITS[weights.info.dtype]
+    try:
+        engine = Engine(read_decoder(weights.hf_model))
+    except Unsupported as reason:
+        return None, SelfCheck(False, None, limit, 0, f"runs on the bridge: {reason}")
+    probes = probe_ids(weights)
+    worst = 0.0
+    for ids in probes:
+        ours, theirs = (log_probs(backend, ids, weights.info.device) for backend in (engine, bridge))
+        difference = (ours - theirs).abs().max().item()
+        worst = max(worst, difference) if difference == difference else float("inf")  # NaN counts as infinite
+    passed = worst <= limit
+    reason = "" if passed else "runs on the bridge, because the engine does not reproduce it"
+    return (engine if passed else None), SelfCheck(passed, worst, limit, len(probes), reason)
+
+
+def probe_ids(weights: LoadedWeights) -> list[list[int]]:
+    """Tokens of the probe prompts, and 16 tokens spread over the vocabulary (for tokenizers that know no English)."""
+    spread = torch.linspace(0, weights.info.vocab_size - 1, 16).long().tolist()
+    texts = [list(weights.tokenizer(text).input_ids) for text in PROBES]
+    limit = weights.info.n_ctx
+    return [ids[:limit] for ids in [*texts, spread] if ids and max(ids) < weights.info.vocab_size]

@@ -1,0 +1,53 @@
+"""Objectives: what a view asks of the logits."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from explorer.engine.model import Model
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Token ids of the answer and, if there is one, the distractor."""
+
+    answer: int
+    distractor: int | None = None
+
+
+def objective_of(model: Model, answer: str, distractor: str) -> Objective | None:
+    """The objective of two texts; None where the answer is left empty."""
+    if not answer:
+        return None
+    return Objective(model.single_token(answer), model.single_token(distractor) if distractor else None)
+
+
+@dataclass(frozen=True)
+class Score:
+    """An objective's value on one row of logits."""
+
+    logit_difference: float | None
+    """logit(answer) − logit(distractor); None without a distractor."""
+    answer_prob: float
+    answer_rank: int
+    """0 for the likeliest token."""
+    distractor_prob: float | None
+
+
+def score(logits: Tensor, objective: Objective) -> Score:
+    """Score one row of logits [vocab]."""
+    wide = logits.double()
+    probs = wide.softmax(-1)
+    other = objective.distractor
+    return Score(
+        logit_difference=None if other is None else (wide[objective.answer] - wide[other]).item(),
+        answer_prob=probs[objective.answer].item(),
+        answer_rank=int(rank_of(wide[None], objective.answer)[0]),
+        distractor_prob=None if other is None else probs[other].item(),
+    )
+
+
+def rank_of(logits: Tensor, token_id: int) -> Tensor:
+    """How many tokens are likelier than `token_id`: [rows] from [rows, vocab]; 0 for the top token."""
+    return (logits > logits[:, token_id, None]).sum(-1)

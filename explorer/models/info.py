@@ -1,0 +1,61 @@
+"""What is known of a loaded model."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+Progress = Callable[[float, str], None]
+"""Called with the fraction done (0 to 1) and the stage in words."""
+
+
+def silent(fraction: float, stage: str) -> None:
+    """A `Progress` that shows nothing."""
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """Identity and shape of a model."""
+
+    key: str
+    """What the user asked for: catalog key, hub id or directory."""
+    source: str
+    """Where the weights lie: a directory on this machine."""
+    architecture: str
+    """Hugging Face architecture name, for example `LlamaForCausalLM`."""
+    n_layers: int
+    n_heads: int
+    n_kv_heads: int
+    """Key-value heads; fewer than `n_heads` in grouped-query attention."""
+    d_model: int
+    d_head: int
+    vocab_size: int
+    n_ctx: int
+    """Longest prompt, in tokens."""
+    n_parameters: int
+    dtype: str
+    device: str
+    weight_hash: str
+    """SHA-256 over the weight files."""
+
+    @property
+    def title(self) -> str:
+        return self.key.rstrip("/").rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True)
+class SelfCheck:
+    """The engine's log-probabilities against the bridge's, on probe prompts, at load."""
+
+    passed: bool
+    max_difference: float | None
+    """Largest |difference| of a log-probability over all positions and tokens; None if the engine could not run."""
+    limit: float
+    n_probes: int
+    reason: str = ""
+    """Why the engine is not used, where it is not."""
+
+    def __str__(self) -> str:
+        if self.max_difference is None:
+            return self.reason
+        sign = "≤" if self.passed else ">"
+        text = f"max |Δ log-prob| {self.max_difference:.1e} {sign} {self.limit:.0e} on {self.n_probes} probe prompts"
+        return f"{text}: {self.reason}" if self.reason else text

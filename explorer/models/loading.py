@@ -1,0 +1,111 @@
+"""From a name to weights in memory: catalog key, directory or hub id, all through `load_weights`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from explorer.core.errors import DamagedModelError, ModelError
+from explorer.models import files, hub, wheel
+from explorer.models.catalog import CATALOG
+from explorer.models.info import ModelInfo, Progress
+
+DType = Literal["float32", "float64", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True)
+class LoadedWeights:
+    hf_model: Any
+    """The Hugging Face model, in evaluation mode."""
+    tokenizer: Any
+    info: ModelInfo
+
+
+def resolve(source: str, progress: Progress) -> Path:
+    """Directory of a catalog key, a local directory or a hub id (in this order)."""
+    name = source.strip()
+    if not name:
+        raise ModelError(f"No model was named. Known: {', '.join(CATALOG)}; or a directory, or a hub id.")
+    if name in CATALOG:
+        return wheel.converted(CATALOG[name], progress)
+    path = Path(name).expanduser()
+    if path.is_file():
+        raise ModelError(f"{path} is a file. Give the directory that holds config.json and *.safetensors.")
+    if path.is_dir():
+        return path
+    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+        raise ModelError(f"There is no directory {path}.")
+    return hub.fetch(name, progress)
+
+
+def load_weights(source: str, dtype: DType, device: str, progress: Progress) -> LoadedWeights:
+    """Load and check a model: readable files, every weight present and finite, a tokenizer that works."""
+    directory = resolve(source, progress)
+    paths = files.weight_files(directory)
+    progress(0.3, "Loading weights")
+    hf_model = read_model(directory, dtype).to(device)
+    progress(0.7, "Checking weights")
+    check_finite(hf_model, directory)
+    return LoadedWeights(hf_model, read_tokenizer(directory), describe(source, directory, hf_model, files.sha256(paths)))
+
+
+def read_model(directory: Path, dtype: DType) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            directory,
+            dtype=getattr(torch, dtype),
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            attn_implementation="eager",
+            output_loading_info=True,
+        )
+    except Exception as error:  # the library raises a dozen kinds for one broken directory
+        raise DamagedModelError(f"{directory} cannot be loaded as a causal language model: {error}") from error
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise DamagedModelError(
+            f"{directory} lacks {len(missing)} weights of {type(model).__name__} (first: {missing[0]}). "
+            "Fetch or convert the model again."
+        )
+    return model.eval().requires_grad_(False)
+
+
+def read_tokenizer(directory: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        raise DamagedModelError(f"{directory} has no tokenizer that can be read: {error}") from error
+
+
+def check_finite(hf_model: Any, directory: Path) -> None:
+    for name, parameter in hf_model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            bad = int((~torch.isfinite(parameter)).sum())
+            raise DamagedModelError(f"{directory}: weight {name} has {bad:,} values that are not finite (NaN or infinite).")
+
+
+def describe(key: str, directory: Path, hf_model: Any, weight_hash: str) -> ModelInfo:
+    config = hf_model.config.get_text_config()
+    n_heads, d_model = config.num_attention_heads, config.hidden_size
+    return ModelInfo(
+        key=key.strip(),
+        source=str(directory),
+        architecture=type(hf_model).__name__,
+        n_layers=config.num_hidden_layers,
+        n_heads=n_heads,
+        n_kv_heads=getattr(config, "num_key_value_heads", None) or n_heads,
+        d_model=d_model,
+        d_head=getattr(config, "head_dim", None) or d_model // n_heads,
+        vocab_size=config.vocab_size,
+        n_ctx=config.max_position_embeddings,
+        n_parameters=sum(parameter.numel() for parameter in hf_model.parameters()),
+        dtype=str(hf_model.dtype).removeprefix("torch."),
+        device=str(hf_model.device),
+        weight_hash=weight_hash,
+    )

@@ -1,6 +1,6 @@
 """Attention patterns of every head, and head types scored on repeated random tokens.
 
-Scores are means over the second half of sequences `r1 … rn r1 … rn` of distinct random tokens, where a head's target
+Scores are means over the second half of a sequence `r1 … rn r1 … rn` of distinct random tokens, where a head's target
 is known (Elhage et al. 2021, A Mathematical Framework; Olsson et al. 2022, In-context Learning and Induction Heads):
 
     previous token    attention from i to i − 1
@@ -32,7 +32,7 @@ HeadType = Literal["previous token", "duplicate token", "induction", "first toke
 HEAD_TYPES: tuple[HeadType, ...] = ("previous token", "duplicate token", "induction", "first token")
 PATTERN_BYTES = 512 << 20
 """Largest set of patterns that is held at once."""
-PERIOD, N_SEQUENCES, SEED = 24, 2, 0
+PERIOD, SEED = 32, 0
 NAMED_ABOVE = 0.4
 """A head is named by a type from this score on."""
 
@@ -104,10 +104,11 @@ def is_portable(item: Intervention) -> bool:
 
 
 def score_heads(model: Model, interventions: tuple[Intervention, ...]) -> dict[HeadType, Float[np.ndarray, "layer head"]]:
-    sequences = [repeated_tokens(model, SEED + number) for number in range(N_SEQUENCES)]
-    patterns = torch.stack([pattern_tensor(model, tokens, interventions) for tokens in sequences]).mean(0).double()
-    dest = torch.arange(PERIOD + 1, 2 * PERIOD)
-    sources = {"previous token": dest - 1, "duplicate token": dest - PERIOD, "induction": dest - PERIOD + 1, "first token": dest * 0}
+    tokens = repeated_tokens(model, SEED)
+    patterns = pattern_tensor(model, tokens, interventions).double()
+    period = len(tokens) // 2
+    dest = torch.arange(period + 1, 2 * period)
+    sources = {"previous token": dest - 1, "duplicate token": dest - period, "induction": dest - period + 1, "first token": dest * 0}
     return {name: patterns[:, :, dest, sources[name]].mean(-1).cpu().numpy() for name in HEAD_TYPES}
 
 
@@ -116,6 +117,5 @@ def repeated_tokens(model: Model, seed: int) -> Tokens:
     generator = torch.Generator().manual_seed(seed)
     n_tokens = min(model.info.vocab_size, len(model.tokenizer))
     order = torch.randperm(n_tokens, generator=generator).tolist()
-    period = [id_ for id_ in order if id_ not in model.special_ids][:PERIOD]
-    ids = (period * 2)[: model.info.n_ctx]
+    ids = 2 * [id_ for id_ in order if id_ not in model.special_ids][: min(PERIOD, model.info.n_ctx // 2)]
     return Tokens(f"random tokens, seed {seed}, twice", ids, [model.token_text(id_) for id_ in ids], has_bos=False, bos="off")

@@ -7,6 +7,7 @@
 Early layers are not trained to be read this way: what the lens shows there may be far from what the model "knows".
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from explorer.core.errors import PromptError
 from explorer.core.provenance import Provenance
 from explorer.engine.interventions import Intervention
 from explorer.engine.model import Activations, Model
@@ -30,6 +32,8 @@ ROWS = 128
 @dataclass(frozen=True, eq=False)
 class LogitLens:
     tokens: Tokens
+    positions: tuple[int, ...]
+    """Positions of the prompt that were read: the `pos` axis of everything below."""
     token_id: Int[np.ndarray, "layer pos"]
     """Likeliest next token as read after each layer."""
     prob: Float[np.ndarray, "layer pos"]
@@ -38,12 +42,12 @@ class LogitLens:
     """Entropy of the lens's distribution, in nats."""
     answer_prob: Float[np.ndarray, "layer pos"] | None
     answer_rank: Int[np.ndarray, "layer pos"] | None
-    """How many tokens are likelier than the answer; 0 is the top."""
+    """Rank of the answer; 1 is the likeliest token."""
     answer_logit: Float[np.ndarray, "layer pos"] | None
     distractor_prob: Float[np.ndarray, "layer pos"] | None
     distractor_logit: Float[np.ndarray, "layer pos"] | None
     check: float
-    """|Δ probability| of the top token at the last position, lens after the last layer against the model's output."""
+    """|Δ probability| of the top token at the last position read, lens after the last layer against the model's output."""
     texts: tuple[tuple[str, ...], ...]
     """Text of `token_id`, by layer and position."""
     provenance: Provenance
@@ -57,7 +61,8 @@ class LogitLens:
     def frame(self) -> pd.DataFrame:
         """One row a layer and position, with everything above as columns."""
         n_layers, length = self.prob.shape
-        layers, positions = np.divmod(np.arange(n_layers * length), length)
+        layers, columns_read = np.divmod(np.arange(n_layers * length), length)
+        positions = np.asarray(self.positions)[columns_read]
         columns: dict[str, Any] = {
             "layer": layers,
             "pos": positions,
@@ -80,30 +85,41 @@ def logit_lens(
     *,
     answer: str = "",
     distractor: str = "",
+    positions: Sequence[int] | None = None,
     bos: Bos = "default",
 ) -> LogitLens:
-    """The logit lens at every layer and position, under interventions.
+    """The logit lens at every layer, under interventions.
 
-    `answer` and `distractor` (single tokens) are followed through the layers where given.
+    `answer` and `distractor` (single tokens) are followed through the layers where given.  `positions` limits the
+    reading (and its cost) to some of the prompt's positions; None reads all.
     Raises `PromptError`, `AnswerError`, `SiteError`, `InterventionError`.
     """
     stack = as_stack(interventions)
     tokens = model.tokenize(prompt, bos)
     objective = objective_of(model, answer, distractor)
-    layers = layer_readings(model, tokens, stack, objective)
+    columns = resolve(positions, len(tokens))
+    layers = layer_readings(model, tokens, stack, objective, columns)
     grids = {name: np.stack([layer[name] for layer in layers]) for name in layers[0]}
     ids = grids.pop("token_id")
     present = {name: grids.pop(name, None) for name in OBJECTIVE_FIELDS}
     return LogitLens(
         tokens=tokens,
+        positions=columns,
         token_id=ids,
         prob=grids["prob"],
         entropy=grids["entropy"],
         **present,
-        check=last_layer_error(model, model.activations(tokens, stack, ("resid_post",)), layers[-1]),
+        check=last_layer_error(model, model.activations(tokens, stack, ("resid_post",)), layers[-1], columns[-1]),
         texts=texts_of(model, ids),
         provenance=model.provenance([tokens], stack),
     )
+
+
+def resolve(positions: Sequence[int] | None, length: int) -> tuple[int, ...]:
+    chosen = tuple(range(length)) if positions is None else tuple(positions)
+    if not chosen or not all(0 <= position < length for position in chosen):
+        raise PromptError(f"The lens was asked to read positions {chosen[:8]}; the prompt has 0 to {length - 1}.")
+    return chosen
 
 
 def texts_of(model: Model, ids: np.ndarray) -> tuple[tuple[str, ...], ...]:
@@ -115,16 +131,20 @@ Reading = dict[str, np.ndarray]
 
 
 def layer_readings(
-    model: Model, tokens: Tokens, stack: tuple[Intervention, ...], objective: Objective | None
+    model: Model,
+    tokens: Tokens,
+    stack: tuple[Intervention, ...],
+    objective: Objective | None,
+    columns: tuple[int, ...],
 ) -> list[Reading]:
     """The lens a layer at a time; layers below the first intervention are taken from the run without any."""
-    key = ("logit_lens", tuple(tokens.ids), tokens.bos, stack, objective)
+    key = ("logit_lens", tuple(tokens.ids), tokens.bos, stack, objective, columns)
 
     def make() -> list[Reading]:
         run = model.activations(tokens, stack, ("resid_post",))
         first = run.first_changed if stack else 0
-        below = layer_readings(model, tokens, (), objective)[:first] if first else []
-        streams = [run.kept["resid_post"][layer] for layer in range(first, model.info.n_layers)]
+        below = layer_readings(model, tokens, (), objective, columns)[:first] if first else []
+        streams = [run.kept["resid_post"][layer][list(columns)] for layer in range(first, model.info.n_layers)]
         return [*below, *read(model, streams, objective)]
 
     def size(made: list[Reading]) -> int:
@@ -160,7 +180,7 @@ def read_rows(logits: Float[Tensor, "rows vocab"], objective: Objective | None) 
     return reading | {"answer_rank": rank_of(logits, objective.answer)}
 
 
-def last_layer_error(model: Model, run: Activations, last: Reading) -> float:
-    """The lens after the last layer must be the model's output: |Δ probability| of its top token, last position."""
-    output = model.unembed(run.final[-1]).float().softmax(-1)
+def last_layer_error(model: Model, run: Activations, last: Reading, position: int) -> float:
+    """The lens after the last layer must be the model's output: |Δ probability| of its top token, last position read."""
+    output = model.unembed(run.final[position]).float().softmax(-1)
     return abs(float(last["prob"][-1]) - output[int(last["token_id"][-1])].item())

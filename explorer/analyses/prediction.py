@@ -20,7 +20,7 @@ from explorer.prompts.tokens import Bos, Tokens
 class Prediction:
     frame: pd.DataFrame
     """The likeliest tokens of either run, by the changed run's probability: token, token_id, and for each of
-    baseline and changed prob, logit and rank (0 is the likeliest)."""
+    baseline and changed prob, logit and rank (1 is the likeliest)."""
     baseline: Score | None
     """The objective on the run without interventions; None if no answer was given."""
     changed: Score | None
@@ -76,5 +76,5 @@ def compare(model: Model, baseline: Tensor, changed: Tensor, k: int) -> pd.DataF
     for name, logits in (("baseline", baseline), ("changed", changed)):
         columns[f"prob_{name}"] = logits.double().softmax(-1)[shown].tolist()
         columns[f"logit_{name}"] = logits[shown].tolist()
-        columns[f"rank_{name}"] = (logits[None] > logits[shown][:, None]).sum(-1).tolist()
+        columns[f"rank_{name}"] = (1 + (logits[None] > logits[shown][:, None]).sum(-1)).tolist()
     return pd.DataFrame(columns)

@@ -31,7 +31,7 @@ class Score:
     """logit(answer) − logit(distractor); None without a distractor."""
     answer_prob: float
     answer_rank: int
-    """0 for the likeliest token."""
+    """1 for the likeliest token."""
     distractor_prob: float | None
 
 
@@ -49,5 +49,5 @@ def score(logits: Tensor, objective: Objective) -> Score:
 
 
 def rank_of(logits: Tensor, token_id: int) -> Tensor:
-    """How many tokens are likelier than `token_id`: [rows] from [rows, vocab]; 0 for the top token."""
-    return (logits > logits[:, token_id, None]).sum(-1)
+    """Rank of `token_id`, 1 for the likeliest token: [rows] from [rows, vocab].  Equal logits share a rank."""
+    return 1 + (logits > logits[:, token_id, None]).sum(-1)

@@ -1,0 +1,27 @@
+"""The Streamlit application: three pages on one workbench."""
+
+import streamlit as st
+
+from explorer.resources import assets_directory, pages_directory
+from explorer.ui.html import style
+
+PAGES = (
+    ("prompt.py", "Prompt", ":material/edit_note:"),
+    ("attention.py", "Attention", ":material/grid_view:"),
+    ("lens.py", "Lens", ":material/stacked_line_chart:"),
+)
+
+
+def main() -> None:
+    st.set_page_config(page_title="Circuit Explorer", page_icon=assets_directory() / "icon.svg", layout="wide")
+    st.logo(assets_directory() / "logo.svg", size="large")
+    style()
+    folder = pages_directory()
+    pages = [
+        st.Page(folder / file, title=title, icon=icon, default=index == 0, url_path="" if index == 0 else title.lower())
+        for index, (file, title, icon) in enumerate(PAGES)
+    ]
+    st.navigation(pages).run()
+
+
+main()

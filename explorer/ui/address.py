@@ -1,0 +1,168 @@
+"""Workbench to address and back.  Readable, versioned; what cannot be read is named, never guessed.
+
+    ?v=1&model=smollm2&clean=When+Mary…&answer=+Mary&do=L23H3:zero&do=L5.mlp_out:mean:3,4:off
+
+`do` is one intervention: site : how [: positions] [: off], in the order of the stack.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any, get_args
+
+from explorer.core.errors import ExplorerError, StateError
+from explorer.core.sites import Head, parse_site
+from explorer.engine.interventions import AblationKind
+from explorer.plots.logit_lens import LensMode
+from explorer.prompts.pairs import ContrastPair
+from explorer.prompts.tokens import Bos, visible
+from explorer.ui.state import Entry, Scale, Score, Show, Workbench
+
+VERSION = "1"
+MAX_TEXT, MAX_ENTRIES = 200_000, 200
+PAIR_FIELDS = tuple(field.name for field in fields(ContrastPair))
+
+Params = Mapping[str, Sequence[str]]
+
+
+def to_params(bench: Workbench) -> dict[str, list[str]]:
+    """Query parameters of a workbench: model and prompts always, other choices where they differ from the default."""
+    params = {"v": [VERSION], "model": [bench.model]}
+    params |= {name: [text] for name in PAIR_FIELDS if (text := getattr(bench.pair, name))}
+    if bench.entries:
+        params["do"] = [write_entry(entry) for entry in bench.entries]
+    plain = Workbench()
+    for name in READERS:
+        if (value := getattr(bench, name)) != getattr(plain, name):
+            params[name] = [str(value)]
+    return params
+
+
+def from_params(params: Params) -> tuple[Workbench, list[str]]:
+    """A workbench and the list of what could not be read.  Empty parameters give the opening workbench."""
+    if not params:
+        return Workbench(), []
+    notes: list[str] = []
+    version = last(params, "v") or VERSION
+    if version != VERSION:
+        notes.append(f"The address was written by version {shown(version)}; this is {VERSION}. What it shares is kept.")
+    bench = replace(Workbench(), model=last(params, "model") or Workbench().model, pair=read_pair(params, notes))
+    for name, reader in READERS.items():
+        text = last(params, name)
+        if text is not None:
+            try:
+                bench = replace(bench, **{name: reader(text)})
+            except (ValueError, StateError) as error:
+                notes.append(f"{name}: {error}")
+    for unknown in sorted(set(params) - {"v", "model", "do", *PAIR_FIELDS, *READERS}):
+        notes.append(f"unknown part {shown(unknown)}")
+    return bench.with_entries(read_entries(params.get("do", ()), notes)), notes
+
+
+def read_pair(params: Params, notes: list[str]) -> ContrastPair:
+    """The prompts of an address; an address without a clean prompt keeps the opening pair."""
+    found = {name: text for name in PAIR_FIELDS if (text := last(params, name)) is not None}
+    for name, text in list(found.items()):
+        if len(text) > MAX_TEXT:
+            notes.append(f"{name}: {len(text):,} characters; at most {MAX_TEXT:,} are read from an address")
+            del found[name]
+    return ContrastPair(**found) if "clean" in found else Workbench().pair
+
+
+def read_entries(texts: Sequence[str], notes: list[str]) -> tuple[Entry, ...]:
+    entries = []
+    for text in texts[:MAX_ENTRIES]:
+        try:
+            entries.append(read_entry(text))
+        except ExplorerError as error:
+            notes.append(f"intervention {shown(text)}: {error}")
+    if len(texts) > MAX_ENTRIES:
+        notes.append(f"{len(texts) - MAX_ENTRIES} interventions beyond the first {MAX_ENTRIES}")
+    return tuple(entries)
+
+
+def write_entry(entry: Entry) -> str:
+    parts = [str(entry.site), entry.how]
+    if entry.positions is not None:
+        parts.append(",".join(map(str, entry.positions)))
+    if not entry.enabled:
+        parts.append("off")
+    return ":".join(parts)
+
+
+def read_entry(text: str) -> Entry:
+    """The entry of `site:how[:positions][:off]`; `StateError` for anything else."""
+    name, how, *rest = [*text.split(":"), ""] if ":" not in text else text.split(":")
+    site = parse_site(name)
+    enabled = rest[-1:] != ["off"]
+    numbers = rest if enabled else rest[:-1]
+    if len(numbers) > 1:
+        raise StateError("expected site:how[:positions][:off]")
+    return Entry(site, one_of(AblationKind)(how), read_positions(numbers[0]) if numbers else None, enabled)
+
+
+def read_positions(text: str) -> tuple[int, ...]:
+    numbers = text.split(",")
+    if not all(number.isascii() and number.isdigit() and len(number) <= 6 for number in numbers):
+        raise StateError(f"{shown(text)} is no list of positions such as 3,4")
+    return tuple(sorted({int(number) for number in numbers}))
+
+
+def one_of(choices: Any) -> Callable[[str], Any]:
+    def read(text: str) -> str:
+        if text not in get_args(choices):
+            raise StateError(f"{shown(text)} is not one of {', '.join(get_args(choices))}")
+        return text
+
+    return read
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and low <= int(text[:9]) <= high):
+            raise StateError(f"{shown(text)} is no whole number from {low} to {high}")
+        return int(text)
+
+    return read
+
+
+def read_head(text: str) -> Head:
+    site = parse_site(text)
+    if not isinstance(site, Head):
+        raise StateError(f"{shown(text)} is no head such as L9H6")
+    return site
+
+
+def read_temperature(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 2:
+        raise StateError(f"{shown(text)} is no temperature from 0 to 2")
+    return value
+
+
+def last(params: Params, name: str) -> str | None:
+    found = params.get(name)
+    return found[-1] if found else None
+
+
+def shown(text: str) -> str:
+    """A stranger's text, short and with its white space visible."""
+    return f"“{visible(text[:40])}{'…' if len(text) > 40 else ''}”"
+
+
+READERS: dict[str, Callable[[str], Any]] = {
+    "bos": one_of(Bos),
+    "position": whole(0, 999_999),
+    "head": read_head,
+    "show": one_of(Show),
+    "score": one_of(Score),
+    "lens_mode": one_of(LensMode),
+    "lens_layer": whole(0, 9_999),
+    "scale": one_of(Scale),
+    "n_new": whole(1, 50),
+    "temperature": read_temperature,
+    "seed": whole(0, 999_999_999),
+}
+"""How each choice of a page is read."""

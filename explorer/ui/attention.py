@@ -1,0 +1,135 @@
+"""Parts of the Attention page."""
+
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import numpy as np
+import streamlit as st
+
+from explorer.analyses.attention import HEAD_TYPES, NAMED_ABOVE, Attention, attention
+from explorer.core.errors import ExplorerError
+from explorer.core.sites import Head
+from explorer.plots import attention as plots
+from explorer.ui import session
+from explorer.ui.act import act
+from explorer.ui.clicks import clickable
+from explorer.ui.desk import Desk, message
+from explorer.ui.state import Score, Show
+
+SCORE_HELP = (
+    "Mean attention on repeated random tokens (r1 … rn r1 … rn), second half. Previous token: to i−1. Duplicate token: to the "
+    "same token's first occurrence, i−n. Induction: to the token after it, i−n+1. First token: to position 0. A score says "
+    "where a head looks, not what it does; ablate the head to see that."
+)
+
+
+@dataclass(frozen=True)
+class Views:
+    baseline: Attention
+    changed: Attention
+
+    def patterns(self, show: Show) -> np.ndarray:
+        if show == "baseline":
+            return self.baseline.patterns
+        return self.changed.patterns if show == "changed" else self.changed.patterns - self.baseline.patterns
+
+
+def compute(desk: Desk) -> Views | None:
+    """Attention of both runs; a message in place where it cannot be shown."""
+    try:
+        baseline = attention(desk.model, desk.tokens.text, bos=desk.bench.bos)
+        changed = attention(desk.model, desk.tokens.text, desk.stack, bos=desk.bench.bos) if desk.changed else baseline
+    except ExplorerError as error:
+        message("attention_error", "Attention is not shown.", error)
+        return None
+    return Views(baseline, changed)
+
+
+def grid(desk: Desk, views: Views) -> None:
+    """All heads as thumbnails."""
+    bench = desk.bench
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.segmented_control(
+            "Show", get_args(Show), required=True, disabled=not desk.changed,
+            help="The run under the interventions, the run without them, or changed − baseline (orange: less, blue: more).",
+            **session.bound("show", bench.show),
+        )  # fmt: skip
+        st.selectbox("Outline by head type", get_args(Score), help=SCORE_HELP, width=180, **session.bound("score", bench.score))
+    scores = None if bench.score == "none" else scores_of(views, bench.show, bench.score)
+    figure = plots.grid(
+        views.patterns(bench.show),
+        difference=bench.show == "difference",
+        ablated=[head for head in bench.ablated_heads() if fits(desk, head)],
+        selected=clamped(desk),
+        scores=scores,
+        score_name=bench.score,
+    )
+    clickable(figure, "head_grid", select_head)
+    st.caption("Layer 0 at the bottom; in each thumbnail destinations run down, sources across. Dotted: open on the right. Orange: ablated.")
+
+
+def scores_of(views: Views, show: Show, score: Any) -> np.ndarray:
+    return (views.baseline if show == "baseline" else views.changed).scores[score]
+
+
+def fits(desk: Desk, head: Head) -> bool:
+    return head.layer < desk.model.info.n_layers and head.head < desk.model.info.n_heads
+
+
+def clamped(desk: Desk) -> Head:
+    """The chosen head, or the model's first one if it has no such head."""
+    return desk.bench.head if fits(desk, desk.bench.head) else Head(0, 0)
+
+
+def select_head(point: dict[str, Any]) -> None:
+    layer, number, *_ = point["customdata"]
+    session.update(head=Head(int(layer), int(number)))
+
+
+def one_head(desk: Desk, views: Views) -> None:
+    """The chosen head, large, with the choice of what to do with it."""
+    head = clamped(desk)
+    if head != desk.bench.head:
+        st.caption(f"{desk.bench.head} is not a head of this model; {head} is shown.")
+    with st.container(border=True, key="head_panel"):
+        st.markdown(f"**{head}**: {types_in_words(views, head)}", help=SCORE_HELP)
+        act(desk, head, "act_head")
+    texts = desk.tokens.texts
+    show = desk.bench.show if desk.changed else "baseline"
+    pattern = views.patterns(show)[head.layer, head.head]
+    large = plots.head(pattern, texts, difference=show == "difference", title=f"{head}, {show}", selected=desk.position)
+    clickable(large, "head_large", read_row)
+    if show == "changed":
+        before = views.baseline.patterns[head.layer, head.head]
+        clickable(plots.head(before, texts, title=f"{head}, baseline", selected=desk.position), "head_before", read_row)
+
+
+def read_row(point: dict[str, Any]) -> None:
+    """A click on a row reads the prediction after that destination."""
+    session.update(position=int(point["y"]))
+
+
+def types_in_words(views: Views, head: Head) -> str:
+    parts = []
+    for name in HEAD_TYPES:
+        before, after = (float(view.scores[name][head.layer, head.head]) for view in (views.baseline, views.changed))
+        value = f"{before:.2f}" if round(before, 2) == round(after, 2) else f"{before:.2f} → {after:.2f}"
+        parts.append(f"{name} {value}")
+    return " · ".join(parts)
+
+
+def head_types(views: Views) -> None:
+    """The heads that a type names, strongest first."""
+    changed = views.changed.frame
+    named = changed[changed["type"] != ""].copy()
+    strongest = views.baseline.frame
+    named["strength"] = named[list(HEAD_TYPES)].max(axis=1)
+    named["baseline"] = strongest.loc[named.index, list(HEAD_TYPES)].max(axis=1)
+    named.insert(0, "name", [f"L{row.layer}H{row.head}" for row in named.itertuples()])
+    with st.expander(f"Head types: {len(named)} heads score above {NAMED_ABOVE}", key="head_types"):
+        st.caption(SCORE_HELP)
+        if views.changed.left_out:
+            left_out = ", ".join(map(str, views.changed.left_out))
+            st.caption(f"The scores leave out what is tied to this prompt's positions: {left_out}.")
+        ordered = named.sort_values(["type", "strength"], ascending=[True, False])
+        st.dataframe(ordered[["name", "type", *HEAD_TYPES]].round(3), hide_index=True, width="stretch")

@@ -1,0 +1,118 @@
+"""The frame of every page: workbench, model, tokens and stack, with the intervention strip in the sidebar."""
+
+from dataclasses import dataclass
+
+import streamlit as st
+
+from explorer.analyses.prediction import Prediction, prediction
+from explorer.core.errors import AnswerError, ExplorerError, PromptError
+from explorer.engine.interventions import Ablate
+from explorer.engine.model import Model
+from explorer.prompts.tokens import Tokens, advice
+from explorer.ui import models, session, strip
+from explorer.ui.state import Entry, Workbench
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What a page needs to draw itself."""
+
+    bench: Workbench
+    model: Model
+    tokens: Tokens
+    stack: tuple[Ablate, ...]
+    """The interventions that are on and fit the model and prompt."""
+    position: int
+    """Position whose next token is read."""
+    answer: str
+    """The answer, if it is one token; else empty."""
+    distractor: str
+    prediction: Prediction
+
+    @property
+    def changed(self) -> bool:
+        """Whether any intervention is at work."""
+        return bool(self.stack)
+
+
+def open_page(title: str) -> Workbench:
+    """Title, the address's remarks, and the workbench."""
+    bench = session.bench()
+    st.header(title, anchor=False)
+    if notes := st.session_state[session.NOTES]:
+        with st.container(border=True, key="address_notes"):
+            st.warning("Parts of the address could not be read and were left out; the rest is in place.", icon=":material/link_off:")
+            for note in notes[:12]:
+                st.text(f"• {note}")
+            st.button("Dismiss", key="dismiss_notes", **session.calling(dismiss_notes))
+    return bench
+
+
+def dismiss_notes() -> None:
+    st.session_state[session.NOTES] = []
+
+
+def close_page() -> None:
+    """Mirror the workbench in the address."""
+    session.write_address()
+
+
+def set_up(bench: Workbench, model: Model | None) -> Desk | None:
+    """Fit the workbench to its model.  Draws the sidebar, and a message in place of what cannot be done."""
+    if model is None:
+        strip.draw(bench, {}, None)
+        return None
+    try:
+        tokens = model.tokenize(bench.pair.clean, bench.bos)
+    except PromptError as error:
+        strip.draw(bench, {}, None)
+        message("prompt_error", "The prompt cannot be run.", error)
+        return None
+    problems = fit(bench, model, tokens)
+    stack = tuple(entry.intervention(bench.pair) for entry in bench.entries if entry.enabled and entry not in problems)
+    answer, distractor = checked_answers(bench, model)
+    position = len(tokens) - 1 if bench.position is None else min(bench.position, len(tokens) - 1)
+    predicted = prediction(
+        model, bench.pair.clean, stack, answer=answer, distractor=distractor, position=position, bos=bench.bos
+    )
+    strip.draw(bench, problems, predicted)
+    for note in advice(model.tokenizer, bench.pair.clean, tuple(text for text in (answer, distractor) if text)):
+        st.info(f"`{note}`" if "`" in note else note.replace("$", "\\$"), icon=":material/lightbulb:")
+    return Desk(bench, model, tokens, stack, position, answer, distractor, predicted)
+
+
+def fit(bench: Workbench, model: Model, tokens: Tokens) -> dict[Entry, str]:
+    """Why an entry does not fit this model and prompt, for those that do not."""
+    problems = {}
+    for entry in bench.entries:
+        try:
+            model.edits(tokens, (entry.intervention(bench.pair),))
+        except ExplorerError as error:
+            problems[entry] = str(error)
+    return problems
+
+
+def checked_answers(bench: Workbench, model: Model) -> tuple[str, str]:
+    """Answer and distractor where each is one token; a message in place for one that is not."""
+    found = {"answer": bench.pair.answer, "distractor": bench.pair.distractor}
+    for name, text in found.items():
+        if not text:
+            continue
+        try:
+            model.single_token(text)
+        except AnswerError as error:
+            message(f"{name}_error", f"The {name} is not used.", error)
+            found[name] = ""
+    return found["answer"], found["distractor"] if found["answer"] else ""
+
+
+def message(key: str, heading: str, error: ExplorerError) -> None:
+    """An error in place: a heading of ours, and the error's own words as plain text (they may quote the user)."""
+    with st.container(key=key):
+        st.error(heading, icon=":material/error:")
+        st.text(str(error))
+
+
+def load(bench: Workbench) -> Model | None:
+    """The workbench's model, with progress or a message in place."""
+    return models.model(bench.model)

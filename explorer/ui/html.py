@@ -1,0 +1,87 @@
+"""HTML of our own, with every foreign string escaped."""
+
+import html
+
+import pandas as pd
+import streamlit as st
+
+from explorer.prompts.tokens import visible
+
+STYLE = """
+<style>
+[data-testid=stMainBlockContainer] { padding: 2.6rem 2.2rem 3rem; }
+.ce-table { border-collapse: collapse; width: 100%; font-size: 0.9rem; font-variant-numeric: tabular-nums; }
+.ce-table th { font-weight: 500; opacity: 0.65; text-align: right; padding: 2px 6px; white-space: nowrap; }
+.ce-table td { text-align: right; padding: 3px 6px; border-top: 1px solid rgba(128,128,128,0.18); white-space: nowrap; }
+.ce-table th:first-child, .ce-table td:first-child { text-align: left; }
+.ce-table .ce-token { font-family: "Source Code Pro", monospace; white-space: pre; }
+.ce-table .ce-bar { background: linear-gradient(to right, rgba(43,127,212,0.28) var(--fill), transparent var(--fill)); }
+.ce-table .ce-up { color: #2b7fd4; } .ce-table .ce-down { color: #d97400; }
+.ce-dim { opacity: 0.6; }
+.ce-scroll { overflow-x: auto; }
+.ce-small { font-size: 0.8rem; } .ce-small td, .ce-small th { padding: 2px 3px; }
+.ce-facts td:last-child { white-space: normal; overflow-wrap: anywhere; }
+.ce-text { font-family: "Source Code Pro", monospace; font-size: 0.9rem; white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.5; }
+.ce-text .ce-prompt { opacity: 0.5; }
+</style>
+"""
+
+
+def style() -> None:
+    """The style sheet of the tables below; once a page."""
+    st.html(STYLE)
+
+
+def safe_html(text: str) -> str:
+    """Any text, with white space visible, as harmless HTML."""
+    return html.escape(visible(text), quote=True)
+
+
+def prediction_table(frame: pd.DataFrame, changed: bool) -> str:
+    """Next tokens: baseline | changed | difference, with arrows for moves in rank."""
+    if not changed:
+        head = "<tr><th>next token</th><th>id</th><th>rank</th><th>logit</th><th>probability</th></tr>"
+        return table(head, [baseline_row(row) for row in frame.itertuples()])
+    head = "<tr><th>next token</th><th>id</th><th>rank</th><th></th><th>baseline</th><th>changed</th><th>difference</th></tr>"
+    return table(head, [changed_row(row) for row in frame.itertuples()])
+
+
+def table(head: str, rows: list[str]) -> str:
+    return f"<table class='ce-table'>{head}{''.join(rows)}</table>"
+
+
+def token_cells(row: object) -> str:
+    return f"<td class='ce-token'>{safe_html(row.token)}</td><td class='ce-dim'>{row.token_id}</td>"  # type: ignore[attr-defined]
+
+
+def baseline_row(row: object) -> str:
+    prob = row.prob_changed  # type: ignore[attr-defined]
+    return f"<tr>{token_cells(row)}<td>{row.rank_changed}</td><td>{row.logit_changed:.2f}</td>{bar(prob)}</tr>"  # type: ignore[attr-defined]
+
+
+def changed_row(row: object) -> str:
+    before, after = row.prob_baseline, row.prob_changed  # type: ignore[attr-defined]
+    moved = row.rank_baseline - row.rank_changed  # type: ignore[attr-defined]
+    difference = f"<td class='{'ce-up' if after >= before else 'ce-down'}'>{after - before:+.4f}</td>"
+    return f"<tr>{token_cells(row)}<td>{row.rank_changed}</td>{arrow(moved)}{bar(before)}{bar(after)}{difference}</tr>"  # type: ignore[attr-defined]
+
+
+def bar(prob: float) -> str:
+    return f"<td class='ce-bar' style='--fill:{100 * prob:.1f}%'>{prob:.4f}</td>"
+
+
+def arrow(moved: int) -> str:
+    if moved == 0:
+        return "<td class='ce-dim'>–</td>"
+    return f"<td class='ce-up'>▲{moved:,}</td>" if moved > 0 else f"<td class='ce-down'>▼{-moved:,}</td>"
+
+
+def facts(rows: dict[str, str]) -> str:
+    """A two-column table of names and values."""
+    body = "".join(f"<tr><td>{html.escape(name)}</td><td>{html.escape(value)}</td></tr>" for name, value in rows.items())
+    return f"<table class='ce-table ce-facts'>{body}</table>"
+
+
+def continuation(prompt: str, text: str) -> str:
+    """A prompt, dimmed, and what the model wrote after it."""
+    return f"<div class='ce-text'><span class='ce-prompt'>{html.escape(prompt)}</span>{html.escape(text)}</div>"

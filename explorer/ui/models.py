@@ -1,0 +1,90 @@
+"""Loaded models of this process: loaded once in a thread of their own, shared by all browsers."""
+
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+import streamlit as st
+
+from explorer.core.errors import ExplorerError
+from explorer.engine.model import Model, load_model
+
+KEEP = 2
+"""Models held at once; the least recently used one goes first."""
+
+
+@dataclass
+class Loading:
+    """A load under way, or its outcome."""
+
+    source: str
+    fraction: float = 0.0
+    stage: str = "Starting"
+    model: Model | None = None
+    error: str | None = None
+    done: threading.Event = field(default_factory=threading.Event)
+    started: float = field(default_factory=time.monotonic)
+
+    def run(self) -> None:
+        try:
+            self.model = load_model(self.source, progress=self.show)
+        except ExplorerError as error:
+            self.error = str(error)
+        except MemoryError:
+            self.error = "The machine has too little memory for this model."
+        except Exception as error:  # a library's own failure must reach the page as a sentence
+            self.error = f"The model could not be loaded ({type(error).__name__}: {error})."
+        finally:
+            self.done.set()
+
+    def show(self, fraction: float, stage: str) -> None:
+        self.fraction, self.stage = fraction, stage
+
+
+class ModelPool:
+    """The process's models; safe between threads."""
+
+    def __init__(self) -> None:
+        self._loads: OrderedDict[str, Loading] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def request(self, source: str) -> Loading:
+        """The load of a model: under way, finished, or failed; starts it if there is none."""
+        with self._lock:
+            if source not in self._loads:
+                load = self._loads[source] = Loading(source)
+                threading.Thread(target=load.run, name=f"load {source}", daemon=True).start()
+                self._drop_oldest()
+            self._loads.move_to_end(source)
+            return self._loads[source]
+
+    def forget(self, source: str) -> None:
+        """Drop a load, so that the next request tries again."""
+        with self._lock:
+            self._loads.pop(source, None)
+
+    def _drop_oldest(self) -> None:
+        finished = [source for source, load in self._loads.items() if load.done.is_set()]
+        while len(self._loads) > KEEP and finished:
+            self._loads.pop(finished.pop(0))
+
+
+POOL = ModelPool()
+
+
+def model(source: str) -> Model | None:
+    """The model, when it is there; shows progress while it loads, and a message in place where it fails."""
+    load = POOL.request(source)
+    if not load.done.wait(0.05):
+        place = st.empty()
+        while not load.done.wait(0.1):
+            seconds = time.monotonic() - load.started
+            place.progress(min(1.0, load.fraction), f"Loading the model: {load.stage} ({seconds:.0f} s)")
+        place.empty()
+    if load.error is not None:
+        with st.container(key="model_error"):
+            st.error("The model is not loaded.", icon=":material/error:")
+            st.text(load.error)
+            st.button("Try again", key="retry_model", on_click=POOL.forget, args=(source,))
+    return load.model

@@ -1,0 +1,85 @@
+"""The workbench of one browser: held in its session, mirrored in its address, with undo."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import streamlit as st
+
+from explorer.ui.address import from_params, to_params
+from explorer.ui.state import Entry, Workbench
+
+BENCH, NOTES, UNDO = "_bench", "_address_notes", "_undo"
+UNDO_STEPS = 100
+
+
+def bench() -> Workbench:
+    """This browser's workbench; read from the address when the session starts."""
+    if BENCH not in st.session_state:
+        params = {name: st.query_params.get_all(name) for name in st.query_params}
+        st.session_state[BENCH], st.session_state[NOTES] = from_params(params)
+        st.session_state[UNDO] = []
+    value: Workbench = st.session_state[BENCH]
+    return value
+
+
+def update(**changes: Any) -> None:
+    """Change fields of the workbench."""
+    st.session_state[BENCH] = replace(bench(), **changes)
+
+
+def set_entries(entries: tuple[Entry, ...]) -> None:
+    """Change the stack of interventions, and remember the old one for undo."""
+    before = bench().entries
+    if entries != before:
+        st.session_state[UNDO] = [*st.session_state[UNDO], before][-UNDO_STEPS:]
+        update(entries=entries)
+
+
+def can_undo() -> bool:
+    return bool(st.session_state.get(UNDO))
+
+
+def undo() -> None:
+    """Back to the stack before the last change of it."""
+    if can_undo():
+        *earlier, before = st.session_state[UNDO]
+        st.session_state[UNDO] = earlier
+        update(entries=before)
+
+
+def write_address() -> None:
+    """Mirror the workbench in the address; changing page drops it, so every run writes it again."""
+    wanted = to_params(bench())
+    if {name: st.query_params.get_all(name) for name in st.query_params} != wanted:
+        st.query_params.from_dict(wanted)
+
+
+def bound(field: str, value: Any) -> dict[str, Any]:
+    """`key` and `on_change` of a widget that shows and sets one field of the workbench.
+
+    A widget's own state dies when its page is left, so it is set from the workbench before each drawing.
+    """
+    key = f"w_{field}"
+    st.session_state[key] = value
+
+    def take() -> None:
+        update(**{field: st.session_state[key]})
+
+    return {"key": key, "on_change": take}
+
+
+def bound_text(field: str) -> dict[str, Any]:
+    """The same for a text of the contrast pair."""
+    key = f"w_{field}"
+    st.session_state[key] = getattr(bench().pair, field)
+
+    def take() -> None:
+        update(pair=replace(bench().pair, **{field: st.session_state[key]}))
+
+    return {"key": key, "on_change": take}
+
+
+def calling(function: Callable[..., None], *args: Any) -> dict[str, Any]:
+    """`on_click` and `args` of a button."""
+    return {"on_click": function, "args": args}

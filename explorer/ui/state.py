@@ -1,0 +1,67 @@
+"""The workbench: everything that a page shows is a function of this one value, and it lives in the address (URL)."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from explorer.core.errors import InterventionError
+from explorer.core.sites import Head, Site
+from explorer.engine.interventions import Ablate, AblationKind
+from explorer.models.catalog import DEFAULT_MODEL
+from explorer.plots.logit_lens import LensMode
+from explorer.prompts.examples import EXAMPLES, OPENING
+from explorer.prompts.pairs import ContrastPair
+from explorer.prompts.tokens import Bos
+
+Show = Literal["changed", "baseline", "difference"]
+Score = Literal["none", "previous token", "duplicate token", "induction", "first token"]
+Scale = Literal["probability", "logit"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the intervention strip."""
+
+    site: Site
+    how: AblationKind
+    positions: tuple[int, ...] | None = None
+    enabled: bool = True
+
+    def intervention(self, pair: ContrastPair) -> Ablate:
+        """The entry on a pair: means over both prompts, resampled values from the corrupt one."""
+        if self.how == "zero":
+            return Ablate(self.site, "zero", self.positions)
+        if self.how == "mean":
+            return Ablate(self.site, "mean", self.positions, tuple(text for text in (pair.clean, pair.corrupt) if text.strip()))
+        if not pair.corrupt.strip():
+            raise InterventionError("Resampling takes its values from the corrupt prompt, which is empty. Write one on the Prompt page.")
+        return Ablate(self.site, "resample", self.positions, (pair.corrupt,))
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """Model, contrast pair, interventions and the choices made on each page."""
+
+    model: str = DEFAULT_MODEL
+    pair: ContrastPair = EXAMPLES[OPENING]
+    bos: Bos = "default"
+    entries: tuple[Entry, ...] = ()
+    position: int | None = None
+    """Position whose next token is read; None for the last."""
+    head: Head = Head(0, 0)
+    """The head shown large."""
+    show: Show = "changed"
+    score: Score = "none"
+    """Head type that outlines the grid."""
+    lens_mode: LensMode = "probability"
+    lens_layer: int | None = None
+    """Layer selected on the lens page; None for the last."""
+    scale: Scale = "logit"
+    n_new: int = 20
+    temperature: float = 0.0
+    seed: int = 0
+
+    def with_entries(self, entries: tuple[Entry, ...]) -> "Workbench":
+        return replace(self, entries=entries)
+
+    def ablated_heads(self) -> list[Head]:
+        return [entry.site for entry in self.entries if entry.enabled and isinstance(entry.site, Head)]

@@ -1,0 +1,31 @@
+"""Prompt: the model, the contrast pair, its tokens, and what the model predicts."""
+
+import streamlit as st
+
+from explorer.ui import desk, editor, session
+from explorer.ui.continuation import continuation_panel
+from explorer.ui.html import prediction_table
+from explorer.ui.tokens import token_strip
+
+bench = desk.open_page("Prompt")
+left, right = st.columns([3, 2], gap="large")
+with left:
+    editor.prompts(bench)
+with right:
+    editor.model_picker(bench)
+    model = desk.load(bench)
+    if model is not None:
+        editor.model_card(model)
+
+opened = desk.set_up(bench, model)
+if opened is not None:
+    st.markdown("**Tokens**", help="White space is visible: · is a space, ↵ a line break. Below each token: its position and id. Click one to read the prediction after it.")
+    editor.answer_note(opened)
+    token_strip(opened.tokens, "token_strip", opened.position, lambda position: session.update(position=position))
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        editor.position_heading(opened)
+        st.html(prediction_table(opened.prediction.frame, opened.changed))
+    with right:
+        continuation_panel(opened)
+desk.close_page()

@@ -2,17 +2,19 @@
 
 import threading
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from explorer.core.errors import SiteError
 from explorer.engine.edits import Edit, Kind, Tape
 from explorer.engine.forward import KeyValues, Start, forward, unembed
 from explorer.models.decoder import Decoder
 
 
+@runtime_checkable
 class Backend(Protocol):
     """What a model can do, whichever code runs it."""
 
@@ -77,14 +79,32 @@ class Bridge:
         if start is not None or past is not None:
             raise ValueError("the bridge runs whole texts only")
         final: list[Tensor] = []
-        hooks: list[Any] = [(f"blocks.{self.n_layers - 1}.hook_resid_post", lambda value, hook: final.append(value))]
-        for kind, hook_name in HOOKS.items():
-            for layer in range(self.n_layers):
-                if tape.needs(kind, layer):
-                    hooks.insert(-1, (f"blocks.{layer}.{hook_name}", self.visitor(tape, kind, layer)))
+        hooks: list[Any] = []
+        for layer in range(self.n_layers):
+            for kind, hook_name in HOOKS.items():
+                if kind == "resid_mid" and tape.needs(kind, layer):
+                    hooks += self.resid_mid_hooks(tape, layer)
+                elif tape.needs(kind, layer):
+                    hooks.append((f"blocks.{layer}.{hook_name}", self.visitor(tape, kind, layer)))
+        hooks.append((f"blocks.{self.n_layers - 1}.hook_resid_post", lambda value, hook: final.append(value)))
         with self.lock:
             self.bridge.run_with_hooks(tokens, fwd_hooks=hooks)
         return final[0]
+
+    def resid_mid_hooks(self, tape: Tape, layer: int) -> list[Any]:
+        """The bridge's resid_mid hook reaches the MLP alone, not the stream around it, so the change goes in through
+        attn_out: attn_out' = resid_mid' − resid_pre."""
+        if f"blocks.{layer}.{HOOKS['resid_mid']}" not in self.bridge.hook_dict:
+            raise SiteError(f"L{layer}.resid_mid: this model has none, its attention and MLP read the same stream.")
+        before: list[Tensor] = []
+
+        def change(attn_out: Tensor, hook: Any) -> Tensor:
+            return tape("resid_mid", layer, before[-1] + attn_out) - before[-1]
+
+        return [
+            (f"blocks.{layer}.{HOOKS['resid_pre']}", lambda value, hook: before.append(value)),
+            (f"blocks.{layer}.{HOOKS['attn_out']}", change),
+        ]
 
     def visitor(self, tape: Tape, kind: Kind, layer: int) -> Any:
         def visit(value: Tensor, hook: Any) -> Tensor:

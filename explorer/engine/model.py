@@ -100,7 +100,7 @@ class Model:
         if found is not None:
             if kinds <= found.kept.keys():
                 return found
-            kinds |= found.kept.keys()
+            kinds = kinds.union(found.kept)
         made = self._run(tokens, interventions, kinds)
         self.cache.put(key, made, made.nbytes())
         return made
@@ -175,7 +175,7 @@ def load_model(
     bridge = boot_bridge(weights.hf_model, weights.tokenizer, weights.info.key)
     locked = Bridge(bridge, weights.info.n_heads)
     progress(0.9, "Comparing engine and bridge")
-    engine, check = checked_engine(weights, locked) if backend == "auto" else (None, SelfCheck(True, None, 0, 0, "asked for"))
+    engine, check = checked_engine(weights, locked) if backend == "auto" else (None, SelfCheck(True, None, 0.0, 0, "runs on the bridge, as asked for"))
     progress(1.0, "Ready")
     return Model(weights, bridge, engine or locked, check)
 

@@ -30,6 +30,8 @@ def resolve(source: str, progress: Progress) -> Path:
     if name in CATALOG:
         return wheel.converted(CATALOG[name], progress)
     path = Path(name).expanduser()
+    if len(name) > 1000 or "\0" in name:
+        raise ModelError(f"{name[:40]!r}… ({len(name):,} characters) is no name of a model.")
     if path.is_file():
         raise ModelError(f"{path} is a file. Give the directory that holds config.json and *.safetensors.")
     if path.is_dir():

@@ -36,9 +36,10 @@ def tokenize(tokenizer: Any, text: str, n_ctx: int, bos: Bos = "default") -> Tok
         came = "an empty text" if not text else f"only white space ({len(text)} characters)"
         raise PromptError(f"The prompt is {came}. Write at least one word.")
     try:
-        ids = encode(tokenizer, text, bos)
+        text.encode()
     except UnicodeEncodeError as error:
         raise PromptError("The prompt holds half a character (a lone surrogate). Type the text again.") from error
+    ids = encode(tokenizer, text, bos)
     if len(ids) > n_ctx:
         raise PromptError(
             f"The prompt has {len(ids):,} tokens; this model's context holds {n_ctx:,}. "

@@ -1,0 +1,214 @@
+"""The forward pass against Hugging Face and the bridge, and its identities."""
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from explorer.core.errors import InterventionError, SiteError
+from explorer.core.sites import AttnOut, Head, MlpOut, Resid
+from explorer.engine.backends import Bridge
+from explorer.engine.edits import Tape
+from explorer.engine.generation import generate
+from explorer.engine.interventions import Ablate
+from explorer.engine.model import Model
+from explorer.engine.run import run
+from tests.conftest import PROMPT, TWIN
+from tests.tiny import COVERED, SHAPE, hf_model
+
+pytestmark = pytest.mark.reference
+
+ALL = ("resid_pre", "pattern", "z", "attn_out", "resid_mid", "mlp_out", "resid_post")
+
+
+@pytest.mark.parametrize("family", COVERED)
+@pytest.mark.parametrize("text", [PROMPT, "x", "The capital of France is Paris " * 3])
+def test_log_probs_equal_hugging_face(tiny_models, family: str, text: str) -> None:
+    model = tiny_models[family]
+    result = run(model, text)
+    with torch.no_grad():
+        reference = hf_model(family).double()(torch.tensor([result.tokens.ids])).logits[0].log_softmax(-1)
+    # Hugging Face computes RMSNorm in float32, also in a float64 model
+    assert (torch.from_numpy(result.log_probs()) - reference).abs().max() < 1e-5
+
+
+def test_log_probs_of_smollm2_equal_an_independent_forward_of_the_same_file(smollm2: Model) -> None:
+    from transformers import AutoModelForCausalLM
+
+    reference = AutoModelForCausalLM.from_pretrained(smollm2.info.source, dtype=torch.float32)
+    for text in (PROMPT, "The capital of France is", "def add(a, b):\n    return a +"):
+        result = run(smollm2, text)
+        with torch.no_grad():
+            expected = reference(torch.tensor([result.tokens.ids])).logits[0].double().log_softmax(-1)
+        assert (torch.from_numpy(result.log_probs()) - expected).abs().max() < 1e-3
+
+
+def test_published_numbers_of_smollm2(smollm2: Model) -> None:
+    result = run(smollm2, PROMPT)
+    top = result.top(1).iloc[0]
+    assert top.token == " Mary" and top.prob > 0.8
+    assert result.logit_difference(" Mary", " John") == pytest.approx(6.12, abs=0.01)
+    ablated = run(smollm2, PROMPT, [Ablate(Head(23, 3))])
+    assert ablated.logit_difference(" Mary", " John") == pytest.approx(3.08, abs=0.01)
+    raised = run(smollm2, PROMPT, [Ablate(Head(24, 4))])
+    assert raised.logit_difference(" Mary", " John") == pytest.approx(6.84, abs=0.01)
+    assert run(smollm2, "The capital of France is").top(1).iloc[0].token == " Paris"
+
+
+def test_a_pattern_that_is_kept_changes_nothing(tiny: Model) -> None:
+    """Two code paths (fused attention, explicit pattern) give one result."""
+    tokens = tiny.batch(tiny.tokenize(PROMPT).ids)
+    fused, explicit = tiny.runtime.run(tokens, Tape((), ())), tiny.runtime.run(tokens, Tape((), ("pattern",)))
+    assert (fused - explicit).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("family", COVERED)
+def test_every_activation_equals_the_bridge(tiny_models, family: str) -> None:
+    model = tiny_models[family]
+    tokens = model.batch(model.tokenize(PROMPT).ids)
+    ours, theirs = Tape((), ALL), Tape((), ALL)
+    model.runtime.run(tokens, ours)
+    Bridge(model.bridge, model.info.n_heads).run(tokens, theirs)
+    for kind in ALL:
+        for layer in range(model.info.n_layers):
+            assert (ours.kept[kind][layer] - theirs.kept[kind][layer]).abs().max() < 1e-5, (kind, layer)
+
+
+sites = st.one_of(
+    st.builds(Head, st.integers(0, SHAPE["layers"] - 1), st.integers(0, SHAPE["heads"] - 1)),
+    st.builds(AttnOut, st.integers(0, SHAPE["layers"] - 1)),
+    st.builds(MlpOut, st.integers(0, SHAPE["layers"] - 1)),
+    st.builds(Resid, st.integers(0, SHAPE["layers"] - 1), st.sampled_from(("resid_pre", "resid_mid", "resid_post"))),
+)
+positions = st.none() | st.lists(st.integers(-8, 7), min_size=1, max_size=3).map(tuple)
+ablations = st.one_of(
+    st.builds(Ablate, sites, st.just("zero"), positions),
+    st.builds(Ablate, sites, st.just("mean"), positions, st.just((PROMPT, TWIN))),
+    st.builds(Ablate, sites, st.just("resample"), positions, st.just((TWIN,))),
+)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "qwen2"])
+@given(stack=st.lists(ablations, min_size=1, max_size=3).map(tuple))
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_stacks_mean_the_same_on_engine_and_bridge(tiny_models, family: str, stack) -> None:
+    model = tiny_models[family]
+    tokens = model.tokenize(PROMPT)
+    edits = model.edits(tokens, stack)
+    batch = model.batch(tokens.ids)
+    ours = model.runtime.unembed(model.runtime.run(batch, Tape(edits, ())))
+    bridge = Bridge(model.bridge, model.info.n_heads)
+    theirs = bridge.unembed(bridge.run(batch, Tape(edits, ())))
+    assert (ours - theirs).abs().max() < 1e-5
+    # the cached path starts at the first layer that the stack touches; it must not change a number
+    resumed = model.unembed(model.activations(tokens, stack, ("resid_post",)).final)
+    assert (ours[0] - resumed).abs().max() < 1e-12
+
+
+def test_an_ablation_with_own_values_is_a_no_op(tiny: Model) -> None:
+    base = run(tiny, PROMPT).logits
+    for site in (Head(1, 2), AttnOut(0), MlpOut(2), Resid(1, "resid_mid")):
+        same = run(tiny, PROMPT, [Ablate(site, "resample", reference=(PROMPT,))])
+        assert abs(same.logits - base).max() < 1e-6, site
+
+
+def test_resampling_the_whole_stream_gives_the_other_run(tiny: Model) -> None:
+    other = run(tiny, TWIN).logits
+    patched = run(tiny, PROMPT, [Ablate(Resid(1, "resid_post"), "resample", reference=(TWIN,))]).logits
+    assert abs(patched - other).max() < 1e-6
+
+
+def test_zeroing_all_heads_leaves_the_output_bias_alone(tiny: Model) -> None:
+    tokens = tiny.tokenize(PROMPT)
+    stack = tuple(Ablate(Head(1, head)) for head in range(tiny.info.n_heads))
+    written = tiny.activations(tokens, stack, ("attn_out", "resid_post")).kept["attn_out"][1]
+    bias = tiny.runtime.decoder.blocks[1].o.bias
+    expected = torch.zeros_like(written) if bias is None else bias.expand_as(written)
+    assert (written - expected).abs().max() < 1e-12
+
+
+def test_mean_ablation_writes_the_mean(tiny: Model) -> None:
+    tokens, twin = tiny.tokenize(PROMPT), tiny.tokenize(TWIN)
+    values = torch.cat([tiny.activations(text, (), ("mlp_out",)).kept["mlp_out"][1] for text in (tokens, twin)])
+    stack = (Ablate(MlpOut(1), "mean", reference=(PROMPT, TWIN)),)
+    written = tiny.activations(tokens, stack, ("mlp_out",)).kept["mlp_out"][1]
+    assert (written - values.mean(0)).abs().max() < 1e-12
+
+
+def test_a_change_after_the_last_use_changes_nothing_earlier(tiny: Model) -> None:
+    """Causality: an ablation at position 5 leaves positions 0 to 4 as they were."""
+    base = run(tiny, PROMPT).logits
+    changed = run(tiny, PROMPT, [Ablate(Resid(0, "resid_pre"), positions=(5,))]).logits
+    assert abs(changed[:5] - base[:5]).max() < 1e-6 and abs(changed[5:] - base[5:]).max() > 1e-3
+
+
+def test_the_later_of_two_entries_on_one_site_stands(tiny: Model) -> None:
+    both = (Ablate(Head(0, 0), "zero"), Ablate(Head(0, 0), "resample", reference=(TWIN,)))
+    assert abs(run(tiny, PROMPT, both).logits - run(tiny, PROMPT, both[1:]).logits).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("item", "said"),
+    [
+        (Ablate(Head(7, 0)), "has layers 0 to 2"),
+        (Ablate(Head(0, 4)), "has heads 0 to 3"),
+        (Ablate(MlpOut(-1)), "has layers 0 to 2"),
+    ],
+)
+def test_sites_the_model_does_not_have(tiny: Model, item: Ablate, said: str) -> None:
+    with pytest.raises(SiteError, match=said):
+        run(tiny, PROMPT, [item])
+
+
+def test_interventions_that_do_not_fit_the_prompt(tiny: Model) -> None:
+    length = len(tiny.tokenize(PROMPT))
+    with pytest.raises(InterventionError, match=f"positions run from 0 to {length - 1}"):
+        run(tiny, PROMPT, [Ablate(Head(0, 0), positions=(length,))])
+    with pytest.raises(InterventionError, match="make them equally long"):
+        run(tiny, PROMPT, [Ablate(Head(0, 0), "resample", reference=("Mary",))])
+    with pytest.raises(InterventionError, match="has no position"):
+        run(tiny, PROMPT, [Ablate(Head(0, 0), "resample", (length - 1,), ("Mary",))])
+    with pytest.raises(InterventionError, match="exactly one reference"):
+        run(tiny, PROMPT, [Ablate(Head(0, 0), "resample")])
+    with pytest.raises(InterventionError, match="is no intervention"):
+        run(tiny, PROMPT, ["L0H0"])
+
+
+@pytest.mark.parametrize("stack", [(), (Ablate(Head(1, 1)),), (Ablate(MlpOut(0), positions=(2, 4)),), (Ablate(Head(0, 1), "resample", reference=(TWIN,)),)])
+def test_generation_with_a_cache_equals_whole_texts(tiny: Model, stack) -> None:
+    """Each greedy token is the argmax of a run of the whole text so far, with the interventions fixed to the prompt."""
+    ids = list(tiny.tokenize(PROMPT).ids)
+    edits = tiny.edits(tiny.tokenize(PROMPT), stack)
+    for new in generate(tiny, PROMPT, stack, n_tokens=6):
+        resid = tiny.runtime.run(tiny.batch(ids), Tape(edits, ()))
+        assert new == int(tiny.unembed(resid[0, -1]).argmax())
+        ids.append(new)
+
+
+def test_generation_on_the_bridge_equals_the_engine(tiny: Model, tiny_directories) -> None:
+    from explorer.engine.model import load_model
+
+    slow = load_model(tiny.info.source, dtype="float64", backend="bridge")
+    stack = (Ablate(Head(1, 1)),)
+    assert list(generate(slow, PROMPT, stack, n_tokens=5)) == list(generate(tiny, PROMPT, stack, n_tokens=5))
+
+
+def test_sampling_is_seeded(tiny: Model) -> None:
+    first, again, other = (list(generate(tiny, PROMPT, n_tokens=8, temperature=1.0, seed=seed)) for seed in (1, 1, 2))
+    assert first == again != other
+
+
+def test_bos_shifts_the_reference_too(tiny: Model) -> None:
+    stack = [Ablate(Head(0, 0), "resample", reference=(TWIN,))]
+    result = run(tiny, PROMPT, stack, bos="on")
+    assert result.tokens.has_bos and result.provenance.interventions == tuple(stack)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_runs_and_passes_its_own_check(tiny_directories, dtype) -> None:
+    from explorer.engine.model import load_model
+
+    for family in ("gpt2", "llama"):
+        model = load_model(str(tiny_directories[family]), dtype=dtype)
+        assert model.backend == "engine", model.check
+        assert run(model, PROMPT, [Ablate(Head(0, 0))]).logits.dtype == "float32"

@@ -45,7 +45,9 @@ def server(log: Path, environment: dict[str, str] | None = None) -> Iterator[tup
     port = free_port()
     command = [sys.executable, "-m", "explorer.cli", "serve", "--port", str(port)]
     with log.open("w") as stream:
-        process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, env={**os.environ, **(environment or {})})
+        process = subprocess.Popen(
+            command, stdout=stream, stderr=subprocess.STDOUT, env={**os.environ, **(environment or {})}
+        )
         try:
             wait_until_healthy(f"http://127.0.0.1:{port}", process, log)
             yield f"http://127.0.0.1:{port}", process.pid

@@ -104,7 +104,9 @@ def main() -> None:
         times |= switches(page, url, "/", "switch on (Prompt page: prediction)", n)
         for name, values in times.items():
             ordered = sorted(values)
-            print(f"{name:45s} median {statistics.median(ordered):5.0f} ms, slowest {ordered[-1]:5.0f} ms, n = {len(ordered)}")
+            print(
+                f"{name:45s} median {statistics.median(ordered):5.0f} ms, slowest {ordered[-1]:5.0f} ms, n = {len(ordered)}"
+            )
         print(f"server's resident memory: {psutil.Process(process_id).memory_info().rss / 1e9:.2f} GB")
         browser.close()
 

@@ -1,15 +1,16 @@
 """Circuit Explorer: see inside a language model, and act on what you see.
 
-    import explorer as ex
-    model = ex.load_model("smollm2")
-    run = ex.run(model, "The capital of France is", interventions=[ex.Ablate(ex.Head(23, 3))])
-    run.top(5)
+import explorer as ex
+model = ex.load_model("smollm2")
+run = ex.run(model, "The capital of France is", interventions=[ex.Ablate(ex.Head(23, 3))])
+run.top(5)
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from explorer import plots
     from explorer.analyses.attention import Attention, attention
     from explorer.analyses.logit_lens import LogitLens, logit_lens
     from explorer.analyses.prediction import Prediction, prediction
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from explorer.engine.interventions import Ablate
     from explorer.engine.model import Model, load_model
     from explorer.engine.run import Run, run
-    from explorer.plots import public as plots
     from explorer.prompts.pairs import ContrastPair
 
 _HOME = {
@@ -49,7 +49,7 @@ __all__ = [*sorted(_HOME), "plots"]
 def __getattr__(name: str) -> Any:
     """Names are imported when they are first used, so that `import explorer` costs nothing."""
     if name == "plots":
-        return import_module("explorer.plots.public")
+        return import_module("explorer.plots")
     if name in _HOME:
         value = getattr(import_module(f"explorer.{_HOME[name]}"), name)
         globals()[name] = value

@@ -24,7 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="circuit-explorer", description="See inside a language model, and act on what you see.")
+    top = argparse.ArgumentParser(
+        prog="circuit-explorer", description="See inside a language model, and act on what you see."
+    )
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     serve_parser = commands.add_parser("serve", help="start the app in the browser")
@@ -70,7 +72,9 @@ def models(options: argparse.Namespace) -> int:
 
         model = load_model(options.prepare)
         print(f"{model.info.key}: ready, {model.backend}; {model.check}")
-        write_json(options.json, {"info": to_record(model.info), "backend": model.backend, "check": to_record(model.check)})
+        write_json(
+            options.json, {"info": to_record(model.info), "backend": model.backend, "check": to_record(model.check)}
+        )
         return 0
     for row in CATALOG.values():
         print(f"{row.key:<12} {row.title}, {row.n_parameters / 1e6:.1f} M parameters, {row.licence}: {row.note}")
@@ -89,7 +93,13 @@ def run(options: argparse.Namespace) -> int:
     stack = tuple(read_ablation(text, options) for text in options.ablate)
     model = load_model(options.model)
     result = prediction(
-        model, options.prompt, stack, answer=options.answer, distractor=options.distractor, k=options.top, bos=options.bos
+        model,
+        options.prompt,
+        stack,
+        answer=options.answer,
+        distractor=options.distractor,
+        k=options.top,
+        bos=options.bos,
     )
     shown = result.frame.assign(token=result.frame["token"].map(visible))
     print(shown.to_string(index=False, float_format=lambda value: f"{value:.4f}"))
@@ -119,7 +129,11 @@ def read_ablation(text: str, options: argparse.Namespace) -> Any:
     name, _, how = text.partition("=")
     if how not in ("zero", "mean", "resample"):
         raise StateError(f"--ablate {text}: expected {ABLATE_HELP}.")
-    reference = {"zero": (), "mean": tuple(filter(None, (options.prompt, options.corrupt))), "resample": (options.corrupt,)}
+    reference = {
+        "zero": (),
+        "mean": tuple(filter(None, (options.prompt, options.corrupt))),
+        "resample": (options.corrupt,),
+    }
     if how == "resample" and not options.corrupt:
         raise StateError(f"--ablate {text}: resampling takes its values from another prompt; give it with --corrupt.")
     return Ablate(parse_site(name), how, reference=reference[how])  # type: ignore[arg-type]

@@ -15,4 +15,3 @@ if opened is not None:
         with right:
             attention.one_head(opened, views)
         attention.head_types(views)
-desk.close_page()

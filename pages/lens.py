@@ -14,4 +14,3 @@ if opened is not None:
     with right:
         lens.trajectories(opened, views)
         lens.cell(opened, views)
-desk.close_page()

@@ -19,7 +19,10 @@ with right:
 
 opened = desk.set_up(bench, model)
 if opened is not None:
-    st.markdown("**Tokens**", help="White space is visible: · is a space, ↵ a line break. Below each token: its position and id. Click one to read the prediction after it.")
+    st.markdown(
+        "**Tokens**",
+        help="White space is visible: · is a space, ↵ a line break. Below each token: its position and id. Click one to read the prediction after it.",
+    )
     editor.answer_note(opened)
     token_strip(opened.tokens, "token_strip", opened.position, lambda position: session.update(position=position))
     left, right = st.columns([3, 2], gap="large")
@@ -28,4 +31,3 @@ if opened is not None:
         st.html(prediction_table(opened.prediction.frame, opened.changed))
     with right:
         continuation_panel(opened)
-desk.close_page()

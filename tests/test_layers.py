@@ -10,7 +10,20 @@ pytestmark = pytest.mark.unit
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "explorer"
-LAYERS = ("core", "models", "prompts", "engine", "metrics", "analyses", "plots", "ui", "resources", "serve", "cli", "app")
+LAYERS = (
+    "core",
+    "models",
+    "prompts",
+    "engine",
+    "metrics",
+    "analyses",
+    "plots",
+    "ui",
+    "resources",
+    "serve",
+    "cli",
+    "app",
+)
 RANK = {folder: rank for rank, folder in enumerate(LAYERS)}
 HOME = {  # library -> the only places that may import it
     "transformer_lens": {"models/adapter.py"},

@@ -23,10 +23,15 @@ def tokenizer() -> Any:
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=SHAPE["vocab"], special_tokens=["<|endoftext|>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=SHAPE["vocab"],
+        special_tokens=["<|endoftext|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     made.train_from_iterator(TEXTS * 50, trainer)
-    return transformers.PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<|endoftext|>", eos_token="<|endoftext|>")
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=made, bos_token="<|endoftext|>", eos_token="<|endoftext|>"
+    )
 
 
 def config(family: str) -> Any:
@@ -42,13 +47,26 @@ def config(family: str) -> Any:
     match family:
         case "gpt2":
             return transformers.GPT2Config(
-                vocab_size=shape["vocab"], n_embd=shape["d_model"], n_layer=shape["layers"], n_head=shape["heads"], n_positions=shape["context"]
+                vocab_size=shape["vocab"],
+                n_embd=shape["d_model"],
+                n_layer=shape["layers"],
+                n_head=shape["heads"],
+                n_positions=shape["context"],
             )
         case "llama":
             return transformers.LlamaConfig(**llama, num_key_value_heads=2, tie_word_embeddings=True)
         case "llama3-rope":
-            rope = {"rope_type": "llama3", "rope_theta": 10_000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 32}
-            return transformers.LlamaConfig(**llama, num_key_value_heads=4, head_dim=16, attention_bias=True, rope_parameters=rope)
+            rope = {
+                "rope_type": "llama3",
+                "rope_theta": 10_000.0,
+                "factor": 8.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 32,
+            }
+            return transformers.LlamaConfig(
+                **llama, num_key_value_heads=4, head_dim=16, attention_bias=True, rope_parameters=rope
+            )
         case "mistral":
             return transformers.MistralConfig(**llama, num_key_value_heads=2, sliding_window=None)
         case "qwen2":

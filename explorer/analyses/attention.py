@@ -58,7 +58,9 @@ class Attention:
         """One row a head: layer, head, its four scores, and its type where a score exceeds `NAMED_ABOVE`."""
         n_layers, n_heads = self.patterns.shape[:2]
         layers, heads = np.divmod(np.arange(n_layers * n_heads), n_heads)
-        table = pd.DataFrame({"layer": layers, "head": heads} | {name: grid.ravel() for name, grid in self.scores.items()})
+        table = pd.DataFrame(
+            {"layer": layers, "head": heads} | {name: grid.ravel() for name, grid in self.scores.items()}
+        )
         best = table[list(self.scores)].idxmax(axis=1)
         strongest = table[list(self.scores)].max(axis=1)
         return table.assign(type=best.where(strongest > NAMED_ABOVE, ""))
@@ -76,7 +78,9 @@ def attention(model: Model, prompt: str, interventions: Any = (), *, bos: Bos = 
     return Attention(tokens, patterns.float().cpu().numpy(), scores, left_out, model.provenance([tokens], stack, SEED))
 
 
-def pattern_tensor(model: Model, tokens: Tokens, stack: tuple[Intervention, ...]) -> Float[Tensor, "layer head dest source"]:
+def pattern_tensor(
+    model: Model, tokens: Tokens, stack: tuple[Intervention, ...]
+) -> Float[Tensor, "layer head dest source"]:
     """All patterns of one run; refuses prompts whose patterns would not fit."""
     longest = int((PATTERN_BYTES / (model.info.n_layers * model.info.n_heads * 4)) ** 0.5)
     if len(tokens) > longest:
@@ -94,7 +98,9 @@ def head_scores(
     carried = tuple(item for item in interventions if is_portable(item))
     left_out = tuple(item for item in interventions if not is_portable(item))
     key = ("head_scores", carried)
-    scores = model.cache.get_or_make(key, lambda: score_heads(model, carried), lambda made: 4 * 8 * next(iter(made.values())).size)
+    scores = model.cache.get_or_make(
+        key, lambda: score_heads(model, carried), lambda made: 4 * 8 * next(iter(made.values())).size
+    )
     return scores, left_out
 
 
@@ -103,12 +109,19 @@ def is_portable(item: Intervention) -> bool:
     return item.positions is None and (item.how == "zero" or (item.how == "mean" and bool(item.reference)))
 
 
-def score_heads(model: Model, interventions: tuple[Intervention, ...]) -> dict[HeadType, Float[np.ndarray, "layer head"]]:
+def score_heads(
+    model: Model, interventions: tuple[Intervention, ...]
+) -> dict[HeadType, Float[np.ndarray, "layer head"]]:
     tokens = repeated_tokens(model, SEED)
     patterns = pattern_tensor(model, tokens, interventions).double()
     period = len(tokens) // 2
     dest = torch.arange(period + 1, 2 * period)
-    sources = {"previous token": dest - 1, "duplicate token": dest - period, "induction": dest - period + 1, "first token": dest * 0}
+    sources = {
+        "previous token": dest - 1,
+        "duplicate token": dest - period,
+        "induction": dest - period + 1,
+        "first token": dest * 0,
+    }
     return {name: patterns[:, :, dest, sources[name]].mean(-1).cpu().numpy() for name in HEAD_TYPES}
 
 
@@ -118,4 +131,6 @@ def repeated_tokens(model: Model, seed: int) -> Tokens:
     n_tokens = min(model.info.vocab_size, len(model.tokenizer))
     order = torch.randperm(n_tokens, generator=generator).tolist()
     ids = 2 * [id_ for id_ in order if id_ not in model.special_ids][: min(PERIOD, model.info.n_ctx // 2)]
-    return Tokens(f"random tokens, seed {seed}, twice", ids, [model.token_text(id_) for id_ in ids], has_bos=False, bos="off")
+    return Tokens(
+        f"random tokens, seed {seed}, twice", ids, [model.token_text(id_) for id_ in ids], has_bos=False, bos="off"
+    )

@@ -156,7 +156,7 @@ def layer_readings(
 
 def read(model: Model, streams: list[Tensor], objective: Objective | None) -> list[Reading]:
     """Readings, [pos] each, of several layers' residual streams; layers share the large products."""
-    parts = [read_rows(model.unembed(rows).float(), objective) for rows in torch.cat(streams).split(ROWS)]
+    parts = [read_rows(model.unembed(rows).float(), objective) for rows in torch.split(torch.cat(streams), ROWS)]
     whole = {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]}
     by_layer = {name: np.split(grid, len(streams)) for name, grid in whole.items()}
     return [{name: grids[index] for name, grids in by_layer.items()} for index in range(len(streams))]

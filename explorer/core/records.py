@@ -29,7 +29,7 @@ def from_record(record: Any, types: Mapping[str, type]) -> Any:
     if not isinstance(record, Mapping):
         return record
     name = record.get("type")
-    if name not in types:
+    if not isinstance(name, str) or name not in types:
         raise StateError(f"A record of type {name!r} was found; expected one of {', '.join(sorted(types))}.")
     named = {key: from_record(item, types) for key, item in record.items() if key != "type"}
     try:

@@ -9,7 +9,7 @@ A site is a frozen value; `str(site)` is its name on screen (`L23H3`, `L5.mlp_ou
 
 import re
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 from explorer.core.errors import StateError
 
@@ -76,6 +76,6 @@ def parse_site(name: str) -> Site:
     if kind == "mlp_out":
         return MlpOut(layer)
     if kind in get_args(ResidKind):
-        return Resid(layer, kind)
+        return Resid(layer, cast(ResidKind, kind))
     known = ("attn_out", "mlp_out", *get_args(ResidKind))
     raise StateError(f"{name[:40]!r}: unknown activation {kind!r}. Known: {', '.join(known)}.")

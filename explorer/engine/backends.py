@@ -9,7 +9,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from explorer.core.errors import SiteError
-from explorer.engine.edits import Edit, Kind, Tape
+from explorer.engine.edits import Kind, Tape
 from explorer.engine.forward import KeyValues, Start, forward, unembed
 from explorer.models.decoder import Decoder
 
@@ -109,7 +109,7 @@ class Bridge:
     def visitor(self, tape: Tape, kind: Kind, layer: int) -> Any:
         def visit(value: Tensor, hook: Any) -> Tensor:
             shape = value.shape
-            whole = value.unflatten(2, (self.n_heads, -1)) if kind == "z" and value.ndim == 3 else value
+            whole = value.reshape(*shape[:2], self.n_heads, -1) if kind == "z" and value.ndim == 3 else value
             return tape(kind, layer, whole).reshape(shape)
 
         return visit

@@ -88,13 +88,15 @@ def attention(decoder: Decoder, layer: int, x: Stream, tape: Tape, past: KeyValu
         mixed = pattern @ per_query_head(v, decoder.n_heads)
     else:
         mask = causal_mask(q.shape[2], k.shape[2], q.device)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=decoder.n_heads != decoder.n_kv_heads)
+        mixed = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, enable_gqa=decoder.n_heads != decoder.n_kv_heads
+        )
     z = tape("z", layer, mixed.transpose(1, 2))
     return linear(z.flatten(2), block.o)
 
 
 def split_heads(x: Float[Tensor, "batch pos width"], n_heads: int) -> Heads:
-    return x.unflatten(2, (n_heads, -1)).transpose(1, 2)
+    return x.view(*x.shape[:2], n_heads, -1).transpose(1, 2)
 
 
 def per_query_head(x: Float[Tensor, "batch kv_head pos d_head"], n_heads: int) -> Heads:
@@ -102,7 +104,9 @@ def per_query_head(x: Float[Tensor, "batch kv_head pos d_head"], n_heads: int) -
     return x if x.shape[1] == n_heads else x.repeat_interleave(n_heads // x.shape[1], dim=1)
 
 
-def attention_pattern(q: Heads, k: Float[Tensor, "batch kv_head source d_head"]) -> Float[Tensor, "batch head dest source"]:
+def attention_pattern(
+    q: Heads, k: Float[Tensor, "batch kv_head source d_head"]
+) -> Float[Tensor, "batch head dest source"]:
     """softmax(q kᵀ / √d_head) over earlier and equal positions (Vaswani et al. 2017, eq. 1)."""
     scores = q @ per_query_head(k, q.shape[1]).transpose(-1, -2) / math.sqrt(q.shape[-1])
     allowed = causal_mask(scores.shape[-2], scores.shape[-1], q.device)

@@ -71,7 +71,9 @@ def compile_ablation(item: Ablate, info: ModelInfo, tokens: Tokens, reference: R
             return Edit(kind, layer, head, positions, torch.cat([values(text) for text in texts]).mean(0))
         case "resample":
             if len(item.reference) != 1:
-                raise InterventionError(f"{item}: resampling needs exactly one reference prompt, got {len(item.reference)}.")
+                raise InterventionError(
+                    f"{item}: resampling needs exactly one reference prompt, got {len(item.reference)}."
+                )
             other = values(item.reference[0])
             places = tuple(range(len(tokens))) if positions is None else positions
             check_lengths(item, len(tokens), len(other), places, positions is None)

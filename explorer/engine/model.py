@@ -1,5 +1,6 @@
 """A loaded model: weights, tokenizer, backend, self-check and cache behind one small face."""
 
+import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from explorer.engine.edits import Edit, Kind, Tape, first_layer
 from explorer.engine.forward import Start
 from explorer.engine.interventions import Intervention, compile_edits
 from explorer.models.adapter import boot_bridge
-from explorer.models.families import Unsupported, read_decoder
+from explorer.models.families import UnsupportedError, read_decoder
 from explorer.models.info import ModelInfo, Progress, SelfCheck
 from explorer.models.loading import DType, LoadedWeights, load_weights
 from explorer.prompts.tokens import Bos, Tokens, single_token, token_text, tokenize
@@ -175,7 +176,11 @@ def load_model(
     bridge = boot_bridge(weights.hf_model, weights.tokenizer, weights.info.key)
     locked = Bridge(bridge, weights.info.n_heads)
     progress(0.9, "Comparing engine and bridge")
-    engine, check = checked_engine(weights, locked) if backend == "auto" else (None, SelfCheck(True, None, 0.0, 0, "runs on the bridge, as asked for"))
+    engine, check = (
+        checked_engine(weights, locked)
+        if backend == "auto"
+        else (None, SelfCheck(True, None, 0.0, 0, "runs on the bridge, as asked for"))
+    )
     progress(1.0, "Ready")
     return Model(weights, bridge, engine or locked, check)
 
@@ -193,14 +198,14 @@ def checked_engine(weights: LoadedWeights, bridge: Bridge) -> tuple[Engine | Non
     limit = CHECK_LIMITS[weights.info.dtype]
     try:
         engine = Engine(read_decoder(weights.hf_model))
-    except Unsupported as reason:
-        return None, SelfCheck(False, None, limit, 0, f"runs on the bridge: {reason}")
+    except UnsupportedError as error:
+        return None, SelfCheck(False, None, limit, 0, f"runs on the bridge: {error}")
     probes = probe_ids(weights)
     worst = 0.0
     for ids in probes:
         ours, theirs = (log_probs(backend, ids, weights.info.device) for backend in (engine, bridge))
         difference = (ours - theirs).abs().max().item()
-        worst = max(worst, difference) if difference == difference else float("inf")  # NaN counts as infinite
+        worst = max(worst, float("inf") if math.isnan(difference) else difference)
     passed = worst <= limit
     reason = "" if passed else "runs on the bridge, because the engine does not reproduce it"
     return (engine if passed else None), SelfCheck(passed, worst, limit, len(probes), reason)

@@ -76,5 +76,7 @@ def as_stack(interventions: Any) -> tuple[Intervention, ...]:
     items = (interventions,) if isinstance(interventions, Intervention) else tuple(interventions)
     for item in items:
         if not isinstance(item, Intervention):
-            raise InterventionError(f"{item!r} is no intervention; expected for example Ablate(Head(9, 6), how='zero').")
+            raise InterventionError(
+                f"{item!r} is no intervention; expected for example Ablate(Head(9, 6), how='zero')."
+            )
     return items

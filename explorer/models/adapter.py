@@ -10,4 +10,6 @@ def boot_bridge(hf_model: Any, tokenizer: Any, label: str) -> Any:
     """
     from transformer_lens.model_bridge import TransformerBridge
 
-    return TransformerBridge.boot_transformers(label, hf_model=hf_model, tokenizer=tokenizer, device=str(hf_model.device))
+    return TransformerBridge.boot_transformers(
+        label, hf_model=hf_model, tokenizer=tokenizer, device=str(hf_model.device)
+    )

@@ -21,21 +21,21 @@ ACTIVATIONS: dict[str, Activation] = {
 ROPE_TYPES = ("default", "linear", "llama3", "yarn")  # those whose frequencies do not change with the prompt's length
 
 
-class Unsupported(Exception):
+class UnsupportedError(Exception):
     """The engine does not cover this configuration; the message is the reason."""
 
 
 def read_decoder(model: Any) -> Decoder:
-    """Views of the weights of a Hugging Face causal language model; `Unsupported` with the reason if not covered."""
+    """Views of the weights of a Hugging Face causal language model; `UnsupportedError` with the reason if not covered."""
     name = type(model).__name__
     if name not in FAMILIES:
-        raise Unsupported(f"the engine has no forward pass for {name} (it covers {', '.join(FAMILIES)})")
+        raise UnsupportedError(f"the engine has no forward pass for {name} (it covers {', '.join(FAMILIES)})")
     return FAMILIES[name](model)
 
 
 def activation(name: str) -> Activation:
     if name not in ACTIVATIONS:
-        raise Unsupported(f"activation {name!r} is not covered")
+        raise UnsupportedError(f"activation {name!r} is not covered")
     return ACTIVATIONS[name]
 
 
@@ -61,9 +61,9 @@ def read_gpt2(model: Any) -> Decoder:
     config, body = model.config, model.transformer
     for option in ("scale_attn_by_inverse_layer_idx", "add_cross_attention"):
         if getattr(config, option, False):
-            raise Unsupported(f"option {option} is not covered")
+            raise UnsupportedError(f"option {option} is not covered")
     if not config.scale_attn_weights:
-        raise Unsupported("unscaled attention is not covered")
+        raise UnsupportedError("unscaled attention is not covered")
     d_model, eps = config.n_embd, config.layer_norm_epsilon
     blocks = tuple(
         Block(
@@ -98,10 +98,10 @@ def read_llama(model: Any) -> Decoder:
     config, body = model.config, model.model
     rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
     if rope not in ROPE_TYPES:
-        raise Unsupported(f"rotary type {rope!r} is not covered")
+        raise UnsupportedError(f"rotary type {rope!r} is not covered")
     window = getattr(config, "sliding_window", None)
     if getattr(config, "use_sliding_window", True) and window and window < config.max_position_embeddings:
-        raise Unsupported(f"sliding-window attention (window {window}) is not covered")
+        raise UnsupportedError(f"sliding-window attention (window {window}) is not covered")
     eps = config.rms_norm_eps
     blocks = tuple(
         Block(

@@ -49,7 +49,9 @@ def load_weights(source: str, dtype: DType, device: str, progress: Progress) -> 
     hf_model = read_model(directory, dtype).to(device)
     progress(0.7, "Checking weights")
     check_finite(hf_model, directory)
-    return LoadedWeights(hf_model, read_tokenizer(directory), describe(source, directory, hf_model, files.sha256(paths)))
+    return LoadedWeights(
+        hf_model, read_tokenizer(directory), describe(source, directory, hf_model, files.sha256(paths))
+    )
 
 
 def read_model(directory: Path, dtype: DType) -> Any:
@@ -89,7 +91,9 @@ def check_finite(hf_model: Any, directory: Path) -> None:
     for name, parameter in hf_model.named_parameters():
         if not torch.isfinite(parameter).all():
             bad = int((~torch.isfinite(parameter)).sum())
-            raise DamagedModelError(f"{directory}: weight {name} has {bad:,} values that are not finite (NaN or infinite).")
+            raise DamagedModelError(
+                f"{directory}: weight {name} has {bad:,} values that are not finite (NaN or infinite)."
+            )
 
 
 def describe(key: str, directory: Path, hf_model: Any, weight_hash: str) -> ModelInfo:

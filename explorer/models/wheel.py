@@ -34,7 +34,9 @@ def locate(row: WheelModel) -> Path:
     for file in files:
         if file.name == row.file and (path := Path(str(file.locate()))).is_file():
             return path
-    raise ModelNotFoundError(f"{row.package} is installed without {row.file}. Run: {row.install_hint} --force-reinstall")
+    raise ModelNotFoundError(
+        f"{row.package} is installed without {row.file}. Run: {row.install_hint} --force-reinstall"
+    )
 
 
 def converted(row: WheelModel, progress: Progress) -> Path:

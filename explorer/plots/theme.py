@@ -14,13 +14,16 @@ import plotly.graph_objects as go
 from explorer.prompts.tokens import visible
 
 BLUE, ORANGE, GREY = "#2b7fd4", "#e07b00", "#8a8f98"
-SEQUENTIAL = [[0.0, "rgba(43,127,212,0.04)"], [0.5, "rgba(43,127,212,0.55)"], [1.0, "rgba(43,127,212,1)"]]
-DIVERGING = [
-    [0.0, "rgba(224,123,0,1)"],
-    [0.25, "rgba(224,123,0,0.55)"],
-    [0.5, "rgba(128,128,128,0.03)"],
-    [0.75, "rgba(43,127,212,0.55)"],
-    [1.0, "rgba(43,127,212,1)"],
+Ramp = list[tuple[float, str]]
+"""A colour scale: positions from 0 to 1, each with its colour."""
+
+SEQUENTIAL: Ramp = [(0.0, "rgba(43,127,212,0.04)"), (0.5, "rgba(43,127,212,0.55)"), (1.0, "rgba(43,127,212,1)")]
+DIVERGING: Ramp = [
+    (0.0, "rgba(224,123,0,1)"),
+    (0.25, "rgba(224,123,0,0.55)"),
+    (0.5, "rgba(128,128,128,0.03)"),
+    (0.75, "rgba(43,127,212,0.55)"),
+    (1.0, "rgba(43,127,212,1)"),
 ]
 
 

@@ -33,7 +33,13 @@ def act(desk: Desk, site: Site, key: str, positions: tuple[int, ...] | None = No
                 **session.calling(put, Entry(site, how, chosen)),
             )
         if present(site):
-            st.button("Restore", key=f"{key}_restore", icon=":material/undo:", help="Remove every intervention on it", **session.calling(restore, site))
+            st.button(
+                "Restore",
+                key=f"{key}_restore",
+                icon=":material/undo:",
+                help="Remove every intervention on it",
+                **session.calling(restore, site),
+            )
 
 
 def choose_positions(desk: Desk, key: str) -> tuple[int, ...] | None:

@@ -12,7 +12,7 @@ from typing import Any, get_args
 from explorer.core.errors import ExplorerError, StateError
 from explorer.core.sites import Head, parse_site
 from explorer.engine.interventions import AblationKind
-from explorer.plots.logit_lens import LensMode
+from explorer.plots.lens_figures import LensMode
 from explorer.prompts.pairs import ContrastPair
 from explorer.prompts.tokens import Bos, visible
 from explorer.ui.state import Entry, Scale, Score, Show, Workbench
@@ -27,7 +27,7 @@ Params = Mapping[str, Sequence[str]]
 def to_params(bench: Workbench) -> dict[str, list[str]]:
     """Query parameters of a workbench: model and prompts always, other choices where they differ from the default."""
     params = {"v": [VERSION], "model": [bench.model]}
-    params |= {name: [text] for name in PAIR_FIELDS if (text := getattr(bench.pair, name))}
+    params |= {name: [text] for name in PAIR_FIELDS if (text := getattr(bench.pair, name)) or name == "clean"}
     if bench.entries:
         params["do"] = [write_entry(entry) for entry in bench.entries]
     plain = Workbench()
@@ -53,8 +53,8 @@ def from_params(params: Params) -> tuple[Workbench, list[str]]:
                 bench = replace(bench, **{name: reader(text)})
             except (ValueError, StateError) as error:
                 notes.append(f"{name}: {error}")
-    for unknown in sorted(set(params) - {"v", "model", "do", *PAIR_FIELDS, *READERS}):
-        notes.append(f"unknown part {shown(unknown)}")
+    unknown = sorted(set(params) - {"v", "model", "do", *PAIR_FIELDS, *READERS})
+    notes += [f"unknown part {shown(name)}" for name in unknown]
     return bench.with_entries(read_entries(params.get("do", ()), notes)), notes
 
 

@@ -9,7 +9,7 @@ import streamlit as st
 from explorer.analyses.attention import HEAD_TYPES, NAMED_ABOVE, Attention, attention
 from explorer.core.errors import ExplorerError
 from explorer.core.sites import Head
-from explorer.plots import attention as plots
+from explorer.plots import attention_figures as plots
 from explorer.ui import session
 from explorer.ui.act import act
 from explorer.ui.clicks import clickable
@@ -54,7 +54,9 @@ def grid(desk: Desk, views: Views) -> None:
             help="The run under the interventions, the run without them, or changed − baseline (orange: less, blue: more).",
             **session.bound("show", bench.show),
         )  # fmt: skip
-        st.selectbox("Outline by head type", get_args(Score), help=SCORE_HELP, width=180, **session.bound("score", bench.score))
+        st.selectbox(
+            "Outline by head type", get_args(Score), help=SCORE_HELP, width=180, **session.bound("score", bench.score)
+        )
     scores = None if bench.score == "none" else scores_of(views, bench.show, bench.score)
     figure = plots.grid(
         views.patterns(bench.show),
@@ -65,7 +67,9 @@ def grid(desk: Desk, views: Views) -> None:
         score_name=bench.score,
     )
     clickable(figure, "head_grid", select_head)
-    st.caption("Layer 0 at the bottom; in each thumbnail destinations run down, sources across. Dotted: open on the right. Orange: ablated.")
+    st.caption(
+        "Layer 0 at the bottom; in each thumbnail destinations run down, sources across. Dotted: open on the right. Orange: ablated."
+    )
 
 
 def scores_of(views: Views, show: Show, score: Any) -> np.ndarray:

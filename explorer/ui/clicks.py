@@ -38,7 +38,11 @@ export default function (component) {
 
 _listener = st.components.v2.component("plotly_click_listener", js=LISTENER)
 
-CONFIG = {"displayModeBar": "hover", "displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}
+CONFIG = {
+    "displayModeBar": "hover",
+    "displaylogo": False,
+    "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
+}
 
 
 def clickable(figure: go.Figure, key: str, on_click: Callable[[dict[str, Any]], None] | None = None) -> None:

@@ -39,7 +39,15 @@ def continuation_panel(desk: Desk) -> None:
 
 def fingerprint(desk: Desk) -> tuple[object, ...]:
     bench = desk.bench
-    return desk.model.info.weight_hash, desk.tokens.text, bench.bos, desk.stack, bench.n_new, bench.temperature, bench.seed
+    return (
+        desk.model.info.weight_hash,
+        desk.tokens.text,
+        bench.bos,
+        desk.stack,
+        bench.n_new,
+        bench.temperature,
+        bench.seed,
+    )
 
 
 def write(desk: Desk) -> dict[str, tuple[str, str]]:
@@ -54,8 +62,13 @@ def write(desk: Desk) -> dict[str, tuple[str, str]]:
             ids = []
             for id_ in stream(desk, stack):
                 ids.append(id_)
-                bar.progress((done + len(ids) / desk.bench.n_new) / len(runs), f"{name}: {len(ids)} of {desk.bench.n_new} tokens")
-            texts[name] = desk.tokens.text, desk.model.tokenizer.decode(ids) if ids else "(the model ends the text here)"
+                bar.progress(
+                    (done + len(ids) / desk.bench.n_new) / len(runs), f"{name}: {len(ids)} of {desk.bench.n_new} tokens"
+                )
+            texts[name] = (
+                desk.tokens.text,
+                desk.model.tokenizer.decode(ids) if ids else "(the model ends the text here)",
+            )
         except ExplorerError as error:
             message("continuation_error", "The text cannot be continued.", error)
     bar.empty()
@@ -65,5 +78,11 @@ def write(desk: Desk) -> dict[str, tuple[str, str]]:
 def stream(desk: Desk, stack: tuple[Ablate, ...]) -> Iterator[int]:
     bench = desk.bench
     return generate(
-        desk.model, desk.tokens.text, stack, n_tokens=bench.n_new, temperature=bench.temperature, seed=bench.seed, bos=bench.bos
+        desk.model,
+        desk.tokens.text,
+        stack,
+        n_tokens=bench.n_new,
+        temperature=bench.temperature,
+        seed=bench.seed,
+        bos=bench.bos,
     )

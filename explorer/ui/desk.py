@@ -36,12 +36,16 @@ class Desk:
 
 
 def open_page(title: str) -> Workbench:
-    """Title, the address's remarks, and the workbench."""
+    """Title, the address's remarks, and the workbench, mirrored in the address."""
     bench = session.bench()
+    session.write_address()
     st.header(title, anchor=False)
     if notes := st.session_state[session.NOTES]:
         with st.container(border=True, key="address_notes"):
-            st.warning("Parts of the address could not be read and were left out; the rest is in place.", icon=":material/link_off:")
+            st.warning(
+                "Parts of the address could not be read and were left out; the rest is in place.",
+                icon=":material/link_off:",
+            )
             for note in notes[:12]:
                 st.text(f"• {note}")
             st.button("Dismiss", key="dismiss_notes", **session.calling(dismiss_notes))
@@ -50,11 +54,6 @@ def open_page(title: str) -> Workbench:
 
 def dismiss_notes() -> None:
     st.session_state[session.NOTES] = []
-
-
-def close_page() -> None:
-    """Mirror the workbench in the address."""
-    session.write_address()
 
 
 def set_up(bench: Workbench, model: Model | None) -> Desk | None:

@@ -28,12 +28,18 @@ def model_picker(bench: Workbench) -> None:
 def model_card(model: Model) -> None:
     """What runs, where, and whether it was checked."""
     info = model.info
-    heads = f"{info.n_heads} heads" if info.n_heads == info.n_kv_heads else f"{info.n_heads} heads ({info.n_kv_heads} key-value)"
+    heads = (
+        f"{info.n_heads} heads"
+        if info.n_heads == info.n_kv_heads
+        else f"{info.n_heads} heads ({info.n_kv_heads} key-value)"
+    )
     rows = {
         "architecture": info.architecture,
         "size": f"{info.n_parameters / 1e6:,.1f} M parameters, {info.dtype} on {info.device}",
         "shape": f"{info.n_layers} layers × {heads}, d_model {info.d_model}, context {info.n_ctx:,}",
-        "backend": "engine (own forward pass)" if model.backend == "engine" else "TransformerBridge, one call at a time",
+        "backend": "engine (own forward pass)"
+        if model.backend == "engine"
+        else "TransformerBridge, one call at a time",
         "self-check": f"{'✓' if model.check.passed else '⚠'} {model.check}",
         "weights": f"SHA-256 {info.weight_hash[:16]}…",
     }
@@ -43,7 +49,9 @@ def model_card(model: Model) -> None:
 
 def prompts(bench: Workbench) -> None:
     """The contrast pair."""
-    st.selectbox("Example", list(EXAMPLES), index=None, placeholder="Load an example…", key="example", on_change=load_example)
+    st.selectbox(
+        "Example", list(EXAMPLES), index=None, placeholder="Load an example…", key="example", on_change=load_example
+    )
     st.text_area("Clean prompt", height=80, help="The prompt that every view runs.", **session.bound_text("clean"))
     st.text_area(
         "Corrupt prompt",
@@ -53,9 +61,17 @@ def prompts(bench: Workbench) -> None:
     )
     answer, distractor, bos = st.columns(3)
     with answer:
-        st.text_input("Answer", help="The clean prompt's next token: one token, usually with its leading space.", **session.bound_text("answer"))
+        st.text_input(
+            "Answer",
+            help="The clean prompt's next token: one token, usually with its leading space.",
+            **session.bound_text("answer"),
+        )
     with distractor:
-        st.text_input("Distractor", help="The wrong alternative. logit(answer) − logit(distractor) is the objective.", **session.bound_text("distractor"))
+        st.text_input(
+            "Distractor",
+            help="The wrong alternative. logit(answer) − logit(distractor) is the objective.",
+            **session.bound_text("distractor"),
+        )
     with bos:
         st.selectbox(
             "BOS token",
@@ -68,7 +84,11 @@ def prompts(bench: Workbench) -> None:
 
 def answer_note(desk: Desk) -> None:
     """Answer and distractor as tokens, white space visible."""
-    parts = [f"<code>{safe_html(text)}</code> id {desk.model.single_token(text)}" for text in (desk.answer, desk.distractor) if text]
+    parts = [
+        f"<code>{safe_html(text)}</code> id {desk.model.single_token(text)}"
+        for text in (desk.answer, desk.distractor)
+        if text
+    ]
     if parts:
         st.html(f"<div class='ce-small ce-dim'>One token each: {' against '.join(parts)}</div>")
 

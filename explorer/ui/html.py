@@ -78,7 +78,9 @@ def arrow(moved: int) -> str:
 
 def facts(rows: dict[str, str]) -> str:
     """A two-column table of names and values."""
-    body = "".join(f"<tr><td>{html.escape(name)}</td><td>{html.escape(value)}</td></tr>" for name, value in rows.items())
+    body = "".join(
+        f"<tr><td>{html.escape(name)}</td><td>{html.escape(value)}</td></tr>" for name, value in rows.items()
+    )
     return f"<table class='ce-table ce-facts'>{body}</table>"
 
 

@@ -7,8 +7,9 @@ import streamlit as st
 
 from explorer.analyses.logit_lens import LogitLens, logit_lens
 from explorer.core.sites import AttnOut, MlpOut, Resid
-from explorer.plots import logit_lens as plots
-from explorer.plots.logit_lens import LENS_MODES
+from explorer.engine.interventions import Ablate
+from explorer.plots import lens_figures as plots
+from explorer.plots.lens_figures import LENS_MODES
 from explorer.ui import session
 from explorer.ui.act import act
 from explorer.ui.clicks import clickable
@@ -33,9 +34,20 @@ class Views:
 def compute(desk: Desk) -> Views:
     """The lens of both runs, on a window of positions that holds the chosen one."""
     positions = window(len(desk.tokens), desk.position)
-    options = {"answer": desk.answer, "distractor": desk.distractor, "positions": positions, "bos": desk.bench.bos}
-    baseline = logit_lens(desk.model, desk.tokens.text, **options)
-    changed = logit_lens(desk.model, desk.tokens.text, desk.stack, **options) if desk.changed else baseline
+
+    def read(stack: tuple[Ablate, ...]) -> LogitLens:
+        return logit_lens(
+            desk.model,
+            desk.tokens.text,
+            stack,
+            answer=desk.answer,
+            distractor=desk.distractor,
+            positions=positions,
+            bos=desk.bench.bos,
+        )
+
+    baseline = read(())
+    changed = read(desk.stack) if desk.changed else baseline
     return Views(baseline, changed)
 
 
@@ -63,7 +75,9 @@ def grid(desk: Desk, views: Views) -> None:
     clickable(figure, "lens_grid", lambda point: select_cell(views, point))
     hidden = len(desk.tokens) - len(shown.positions)
     if hidden:
-        st.caption(f"Positions {shown.positions[0]} to {shown.positions[-1]} of {len(desk.tokens)} are read; {hidden} are hidden. Click a token on the Prompt page to move there.")
+        st.caption(
+            f"Positions {shown.positions[0]} to {shown.positions[-1]} of {len(desk.tokens)} are read; {hidden} are hidden. Click a token on the Prompt page to move there."
+        )
     st.caption(f"Layer 0 at the bottom. Self-check: the last layer is the model's output, |Δ P| = {shown.check:.0e}.")
 
 
@@ -82,11 +96,19 @@ def select_cell(views: Views, point: dict[str, Any]) -> None:
 
 def trajectories(desk: Desk, views: Views) -> None:
     """Answer against distractor, layer by layer, at the chosen position."""
-    st.html(f"<b>Through the layers</b> at position {desk.position} (<code>{safe_html(desk.tokens.texts[desk.position])}</code>)")
+    st.html(
+        f"<b>Through the layers</b> at position {desk.position} (<code>{safe_html(desk.tokens.texts[desk.position])}</code>)"
+    )
     if not desk.answer:
         st.caption("Write an answer (and a distractor) on the Prompt page to follow them here.")
         return
-    st.segmented_control("Scale", get_args(Scale), required=True, label_visibility="collapsed", **session.bound("scale", desk.bench.scale))
+    st.segmented_control(
+        "Scale",
+        get_args(Scale),
+        required=True,
+        label_visibility="collapsed",
+        **session.bound("scale", desk.bench.scale),
+    )
     figure = plots.trajectories(
         views.changed,
         column_of(desk, views),
@@ -105,9 +127,15 @@ def cell(desk: Desk, views: Views) -> None:
         st.markdown(f"**After layer {layer}, position {desk.position}**", help=LENS_HELP)
         rows = [("baseline", views.baseline)] + ([("changed", views.changed)] if desk.changed else [])
         body = "".join(cell_row(name, lens, layer, column) for name, lens in rows)
-        st.html(f"<div class='ce-scroll'><table class='ce-table ce-small'><tr><th></th><th>top token</th><th>probability</th><th>entropy</th><th>P(answer)</th><th>rank</th></tr>{body}</table></div>")
+        st.html(
+            f"<div class='ce-scroll'><table class='ce-table ce-small'><tr><th></th><th>top token</th><th>probability</th><th>entropy</th><th>P(answer)</th><th>rank</th></tr>{body}</table></div>"
+        )
         st.caption(f"Ablate at position {desk.position}:")
-        for label, site in (("residual stream", Resid(layer, "resid_post")), ("attention out", AttnOut(layer)), ("MLP out", MlpOut(layer))):
+        for label, site in (
+            ("residual stream", Resid(layer, "resid_post")),
+            ("attention out", AttnOut(layer)),
+            ("MLP out", MlpOut(layer)),
+        ):
             st.markdown(f"`{site}` {label}")
             act(desk, site, f"act_{label.split()[0]}", positions=(desk.position,))
 
@@ -117,4 +145,8 @@ def cell_row(name: str, lens: LogitLens, layer: int, column: int) -> str:
     if lens.answer_prob is not None and lens.answer_rank is not None:
         answer, rank = f"{lens.answer_prob[layer, column]:.4f}", f"{lens.answer_rank[layer, column]:,}"
     cells = [f"{lens.prob[layer, column]:.4f}", f"{lens.entropy[layer, column]:.2f}", answer, rank]
-    return f"<tr><td>{name}</td><td class='ce-token'>{safe_html(lens.texts[layer][column])}</td>" + "".join(f"<td>{value}</td>" for value in cells) + "</tr>"
+    return (
+        f"<tr><td>{name}</td><td class='ce-token'>{safe_html(lens.texts[layer][column])}</td>"
+        + "".join(f"<td>{value}</td>" for value in cells)
+        + "</tr>"
+    )

@@ -1,13 +1,13 @@
 """The workbench: everything that a page shows is a function of this one value, and it lives in the address (URL)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from explorer.core.errors import InterventionError
 from explorer.core.sites import Head, Site
 from explorer.engine.interventions import Ablate, AblationKind
 from explorer.models.catalog import DEFAULT_MODEL
-from explorer.plots.logit_lens import LensMode
+from explorer.plots.lens_figures import LensMode
 from explorer.prompts.examples import EXAMPLES, OPENING
 from explorer.prompts.pairs import ContrastPair
 from explorer.prompts.tokens import Bos
@@ -31,9 +31,13 @@ class Entry:
         if self.how == "zero":
             return Ablate(self.site, "zero", self.positions)
         if self.how == "mean":
-            return Ablate(self.site, "mean", self.positions, tuple(text for text in (pair.clean, pair.corrupt) if text.strip()))
+            return Ablate(
+                self.site, "mean", self.positions, tuple(text for text in (pair.clean, pair.corrupt) if text.strip())
+            )
         if not pair.corrupt.strip():
-            raise InterventionError("Resampling takes its values from the corrupt prompt, which is empty. Write one on the Prompt page.")
+            raise InterventionError(
+                "Resampling takes its values from the corrupt prompt, which is empty. Write one on the Prompt page."
+            )
         return Ablate(self.site, "resample", self.positions, (pair.corrupt,))
 
 
@@ -47,7 +51,7 @@ class Workbench:
     entries: tuple[Entry, ...] = ()
     position: int | None = None
     """Position whose next token is read; None for the last."""
-    head: Head = Head(0, 0)
+    head: Head = field(default=Head(0, 0))
     """The head shown large."""
     show: Show = "changed"
     score: Score = "none"

@@ -24,8 +24,24 @@ def draw(bench: Workbench, problems: dict[Entry, str], predicted: Prediction | N
             effect(bench, predicted)
         with st.container(horizontal=True, vertical_alignment="center", key="strip_head"):
             st.markdown("**Interventions**")
-            st.button("", key="undo", icon=":material/undo:", help="Undo the last change", disabled=not session.can_undo(), type="tertiary", **session.calling(session.undo))
-            st.button("", key="clear", icon=":material/delete_sweep:", help="Remove all", disabled=not bench.entries, type="tertiary", **session.calling(session.set_entries, ()))
+            st.button(
+                "",
+                key="undo",
+                icon=":material/undo:",
+                help="Undo the last change",
+                disabled=not session.can_undo(),
+                type="tertiary",
+                **session.calling(session.undo),
+            )
+            st.button(
+                "",
+                key="clear",
+                icon=":material/delete_sweep:",
+                help="Remove all",
+                disabled=not bench.entries,
+                type="tertiary",
+                **session.calling(session.set_entries, ()),
+            )
         if not bench.entries:
             st.caption("None. Click a head, a token or a lens cell and choose what to do with it.")
         for index, entry in enumerate(bench.entries):
@@ -39,7 +55,14 @@ def line(bench: Workbench, index: int, entry: Entry, problem: str | None) -> Non
         st.session_state[f"{key}_on"] = entry.enabled
         st.toggle(label, key=f"{key}_on", on_change=switch, args=(index,))
         st.space("stretch")
-        st.button("", key=f"{key}_remove", icon=":material/close:", help=f"Remove {label}", type="tertiary", **session.calling(remove, index))
+        st.button(
+            "",
+            key=f"{key}_remove",
+            icon=":material/close:",
+            help=f"Remove {label}",
+            type="tertiary",
+            **session.calling(remove, index),
+        )
     if problem is not None:
         with st.container(key=f"{key}_problem"):
             st.warning("Not applied:", icon=":material/block:")
@@ -69,12 +92,12 @@ def effect(bench: Workbench, predicted: Prediction) -> None:
     if before is not None and after is not None:
         rows = objective_rows(bench, before, after)
     rows.append(("KL to baseline", "0", f"{predicted.kl:.3f}", ""))
-    body = "".join(
-        f"<tr><td>{name}</td><td>{a}</td><td><b>{b}</b></td><td>{d}</td></tr>" for name, a, b, d in rows
-    )
+    body = "".join(f"<tr><td>{name}</td><td>{a}</td><td><b>{b}</b></td><td>{d}</td></tr>" for name, a, b, d in rows)
     with st.container(key="effect"):
         st.markdown("**Effect**", help=EFFECT_HELP)
-        st.html(f"<table class='ce-table ce-small'><tr><th></th><th>baseline</th><th>changed</th><th>Δ</th></tr>{body}</table>")
+        st.html(
+            f"<table class='ce-table ce-small'><tr><th></th><th>baseline</th><th>changed</th><th>Δ</th></tr>{body}</table>"
+        )
 
 
 def objective_rows(bench: Workbench, before: Score, after: Score) -> list[tuple[str, str, str, str]]:
@@ -83,7 +106,9 @@ def objective_rows(bench: Workbench, before: Score, after: Score) -> list[tuple[
         rows.append(("logit diff.", *numbers(before.logit_difference, after.logit_difference)))
     rows.append((f"P({safe_html(bench.pair.answer)})", *numbers(before.answer_prob, after.answer_prob, 3)))
     if before.distractor_prob is not None and after.distractor_prob is not None:
-        rows.append((f"P({safe_html(bench.pair.distractor)})", *numbers(before.distractor_prob, after.distractor_prob, 3)))
+        rows.append(
+            (f"P({safe_html(bench.pair.distractor)})", *numbers(before.distractor_prob, after.distractor_prob, 3))
+        )
     return rows
 
 

@@ -11,6 +11,7 @@ from explorer.engine.interventions import Ablate
 from explorer.engine.model import Model
 from explorer.engine.run import run
 from tests.conftest import PROMPT, TWIN
+from tests.tiny import hf_model
 
 STACK = (Ablate(Head(1, 2)),)
 
@@ -65,10 +66,13 @@ def test_patterns_are_distributions_over_earlier_positions(tiny: Model) -> None:
 
 
 @pytest.mark.reference
-def test_patterns_equal_hugging_face(tiny: Model) -> None:
-    result = attention(tiny, PROMPT)
+@pytest.mark.parametrize("family", ["gpt2", "llama", "llama3-rope"])
+def test_patterns_equal_hugging_face(tiny_models, family: str) -> None:
+    result = attention(tiny_models[family], PROMPT)
+    reference = hf_model(family).double()
+    reference.set_attn_implementation("eager")
     with torch.no_grad():
-        expected = tiny.bridge.original_model(tiny.batch(result.tokens.ids), output_attentions=True).attentions
+        expected = reference(torch.tensor([result.tokens.ids]), output_attentions=True).attentions
     assert np.abs(result.patterns - torch.cat(list(expected)).numpy()).max() < 1e-6
 
 
@@ -124,7 +128,9 @@ def test_prediction_puts_both_runs_side_by_side(tiny: Model) -> None:
     assert result.changed.logit_difference == pytest.approx(after.logit_difference(" Mary", " John"), abs=1e-6)
     top = after.top(5)
     assert result.frame["token_id"].head(1).tolist() == top["token_id"].head(1).tolist()
-    assert set(top["token_id"]) <= set(result.frame["token_id"]) and set(before.top(5)["token_id"]) <= set(result.frame["token_id"])
+    assert set(top["token_id"]) <= set(result.frame["token_id"]) and set(before.top(5)["token_id"]) <= set(
+        result.frame["token_id"]
+    )
     assert result.frame["rank_changed"].iloc[0] == 1 and result.kl > 0
     p, q = (np.exp(item.log_probs()[-1]) for item in (before, after))
     assert result.kl == pytest.approx(float((p * np.log(p / q)).sum()), abs=1e-6)

@@ -15,7 +15,9 @@ def test_a_name_parses_back_to_its_site(site) -> None:
     assert parse_site(str(site)) == site
 
 
-@pytest.mark.parametrize("text", ["", "H3", "L1", "L1H", "L1.nothing", "L-1H2", "L1H2 ", "l1h2", "L99999H1", "<b>", "L1.mlp_out.x"])
+@pytest.mark.parametrize(
+    "text", ["", "H3", "L1", "L1H", "L1.nothing", "L-1H2", "L1H2 ", "l1h2", "L99999H1", "<b>", "L1.mlp_out.x"]
+)
 def test_anything_else_is_refused_with_the_expected_form(text: str) -> None:
     with pytest.raises(StateError, match=r"names no site|unknown activation"):
         parse_site(text)

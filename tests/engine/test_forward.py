@@ -174,7 +174,15 @@ def test_interventions_that_do_not_fit_the_prompt(tiny: Model) -> None:
         run(tiny, PROMPT, ["L0H0"])
 
 
-@pytest.mark.parametrize("stack", [(), (Ablate(Head(1, 1)),), (Ablate(MlpOut(0), positions=(2, 4)),), (Ablate(Head(0, 1), "resample", reference=(TWIN,)),)])
+@pytest.mark.parametrize(
+    "stack",
+    [
+        (),
+        (Ablate(Head(1, 1)),),
+        (Ablate(MlpOut(0), positions=(2, 4)),),
+        (Ablate(Head(0, 1), "resample", reference=(TWIN,)),),
+    ],
+)
 def test_generation_with_a_cache_equals_whole_texts(tiny: Model, stack) -> None:
     """Each greedy token is the argmax of a run of the whole text so far, with the interventions fixed to the prompt."""
     ids = list(tiny.tokenize(PROMPT).ids)
@@ -212,3 +220,29 @@ def test_half_precision_runs_and_passes_its_own_check(tiny_directories, dtype) -
         model = load_model(str(tiny_directories[family]), dtype=dtype)
         assert model.backend == "engine", model.check
         assert run(model, PROMPT, [Ablate(Head(0, 0))]).logits.dtype == "float32"
+
+
+def test_the_bridge_serves_a_family_that_the_engine_does_not_cover(tiny_models) -> None:
+    """GPT-NeoX: ablations on the bridge against hooks put on the Hugging Face model by hand."""
+    model, layer, head = tiny_models["neox"], 1, 2
+    reference = hf_model("neox").double()
+    width = model.info.d_head
+
+    def silence(module, arguments):
+        z = arguments[0].clone()
+        z[..., head * width : (head + 1) * width] = 0
+        return (z, *arguments[1:])
+
+    handle = reference.gpt_neox.layers[layer].attention.dense.register_forward_pre_hook(silence)
+    tokens = model.tokenize(PROMPT)
+    with torch.no_grad():
+        expected = reference(torch.tensor([tokens.ids])).logits[0].log_softmax(-1)
+    handle.remove()
+    changed = torch.from_numpy(run(model, PROMPT, [Ablate(Head(layer, head))]).log_probs())
+    assert (changed - expected).abs().max() < 1e-5
+    assert abs(run(model, PROMPT).log_probs() - changed.numpy()).max() > 1e-3
+
+
+def test_a_parallel_block_has_no_resid_mid(tiny_models) -> None:
+    with pytest.raises(SiteError, match="this model has none"):
+        run(tiny_models["neox"], PROMPT, [Ablate(Resid(1, "resid_mid"))])

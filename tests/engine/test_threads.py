@@ -17,7 +17,13 @@ from tests.conftest import PROMPT, TWIN
 
 pytestmark = pytest.mark.reference
 
-STACKS = [(), (Ablate(Head(0, 1)),), (Ablate(Head(1, 2), "resample", reference=(TWIN,)),), (Ablate(MlpOut(1), "mean"),), (Ablate(Head(2, 0), positions=(3,)),)]
+STACKS = [
+    (),
+    (Ablate(Head(0, 1)),),
+    (Ablate(Head(1, 2), "resample", reference=(TWIN,)),),
+    (Ablate(MlpOut(1), "mean"),),
+    (Ablate(Head(2, 0), positions=(3,)),),
+]
 
 
 def calls(model: Model):

@@ -6,11 +6,25 @@ import numpy as np
 import plotly.graph_objects as go
 
 from explorer.analyses.logit_lens import LogitLens
-from explorer.plots.theme import BLUE, DIVERGING, ORANGE, SEQUENTIAL, box, color_bar, figure, label_room, margins, position_labels, symmetric_limit, token_label
+from explorer.plots.theme import (
+    BLUE,
+    DIVERGING,
+    ORANGE,
+    SEQUENTIAL,
+    Ramp,
+    box,
+    color_bar,
+    figure,
+    label_room,
+    margins,
+    position_labels,
+    symmetric_limit,
+    token_label,
+)
 
 LensMode = Literal["probability", "answer probability", "answer rank", "entropy"]
 LENS_MODES: tuple[LensMode, ...] = ("probability", "answer probability", "answer rank", "entropy")
-REVERSED = [[1 - at, color] for at, color in reversed(SEQUENTIAL)]
+REVERSED: Ramp = [(1 - at, color) for at, color in reversed(SEQUENTIAL)]
 
 
 def values(lens: LogitLens, mode: LensMode) -> np.ndarray:
@@ -45,7 +59,10 @@ def grid(
         limit = symmetric_limit(shown)
         style = {"colorscale": DIVERGING, "zmin": -limit, "zmax": limit, "title": f"Δ {style['title']}"}
     title = style.pop("title")
-    drawn = figure(max(320, 23 * n_layers + 150), margin=margins(bottom=label_room([lens.tokens.texts[p] for p in lens.positions]), top=64))
+    drawn = figure(
+        max(320, 23 * n_layers + 150),
+        margin=margins(bottom=label_room([lens.tokens.texts[p] for p in lens.positions]), top=64),
+    )
     drawn.add_trace(
         go.Heatmap(
             z=shown.astype(np.float32),
@@ -99,7 +116,8 @@ def style_of(mode: LensMode) -> dict[str, object]:
 
 def hovers(lens: LogitLens, baseline: LogitLens | None) -> list[list[str]]:
     return [
-        [hover(lens, baseline, layer, column) for column in range(lens.prob.shape[1])] for layer in range(lens.prob.shape[0])
+        [hover(lens, baseline, layer, column) for column in range(lens.prob.shape[1])]
+        for layer in range(lens.prob.shape[0])
     ]
 
 

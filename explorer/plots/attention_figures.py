@@ -8,14 +8,29 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from explorer.core.sites import Head
-from explorer.plots.theme import BLUE, DIVERGING, GREY, ORANGE, SEQUENTIAL, box, color_bar, figure, label_room, margins, position_labels, symmetric_limit, token_label
+from explorer.plots.theme import (
+    BLUE,
+    DIVERGING,
+    GREY,
+    ORANGE,
+    SEQUENTIAL,
+    Ramp,
+    box,
+    color_bar,
+    figure,
+    label_room,
+    margins,
+    position_labels,
+    symmetric_limit,
+    token_label,
+)
 
 THUMBNAIL = 32
 """Largest side of a thumbnail, in cells; longer prompts are pooled."""
 LARGE = 256
 """Largest side of the large view, in cells."""
 
-BLANK = [[0.0, "rgba(0,0,0,0)"], [0.5 / 255, "rgba(0,0,0,0)"]]
+BLANK: Ramp = [(0.0, "rgba(0,0,0,0)"), (0.5 / 255, "rgba(0,0,0,0)")]
 
 Patterns = Float[np.ndarray, "layer head dest source"]
 
@@ -64,13 +79,19 @@ def grid(
     tiles = np.full((n_layers * pitch, n_heads * pitch), np.nan, dtype=np.float32)
     for layer in range(n_layers):
         for head in range(n_heads):
-            tiles[layer * pitch : layer * pitch + side, head * pitch : head * pitch + side] = masked(small[layer, head])[::-1]
+            tiles[layer * pitch : layer * pitch + side, head * pitch : head * pitch + side] = masked(
+                small[layer, head]
+            )[::-1]
     limit = symmetric_limit(small) if difference else 1.0
-    drawn = figure(max(360, min(46, max(26, 560 // n_layers)) * n_layers + 60), shapes=outlines(pitch, side, ablated, selected, scores))
+    drawn = figure(
+        max(360, min(46, max(26, 560 // n_layers)) * n_layers + 60),
+        shapes=outlines(pitch, side, ablated, selected, scores),
+    )
     drawn.add_trace(
         go.Heatmap(
             z=as_bytes(tiles, -limit if difference else 0.0, limit),
-            colorscale=BLANK + [[(1 + 254 * at) / 255, color] for at, color in (DIVERGING if difference else SEQUENTIAL)],
+            colorscale=BLANK
+            + [((1 + 254 * at) / 255, color) for at, color in (DIVERGING if difference else SEQUENTIAL)],
             zmin=0,
             zmax=255,
             showscale=False,
@@ -80,10 +101,16 @@ def grid(
     drawn.add_trace(click_targets(n_layers, n_heads, pitch, side, scores, score_name))
     centres = (side - 1) / 2
     drawn.update_xaxes(
-        title="head", tickvals=[head * pitch + centres for head in range(n_heads)], ticktext=list(range(n_heads)), range=[-1.5, n_heads * pitch]
+        title="head",
+        tickvals=[head * pitch + centres for head in range(n_heads)],
+        ticktext=list(range(n_heads)),
+        range=[-1.5, n_heads * pitch],
     )
     drawn.update_yaxes(
-        title="layer", tickvals=[layer * pitch + centres for layer in range(n_layers)], ticktext=list(range(n_layers)), range=[-1.5, n_layers * pitch]
+        title="layer",
+        tickvals=[layer * pitch + centres for layer in range(n_layers)],
+        ticktext=list(range(n_layers)),
+        range=[-1.5, n_layers * pitch],
     )
     remarks = [f"full colour: ±{limit:.2f}"] if difference else []
     if block > 1:
@@ -124,7 +151,11 @@ def outlines(
         return box(x0, x0 + side + 1 + 2 * grow, y0, y0 + side + 1 + 2 * grow, color, dash)
 
     scored = [] if scores is None else [Head(int(layer), int(head)) for layer, head in np.argwhere(scores > 0.15)]
-    marks = [around(head, f"rgba(34,160,90,{float(scores[head.layer, head.head]):.2f})") for head in scored if scores is not None]
+    marks = [
+        around(head, f"rgba(34,160,90,{float(scores[head.layer, head.head]):.2f})")
+        for head in scored
+        if scores is not None
+    ]
     marks += [around(head, ORANGE) for head in ablated]
     if selected is not None:
         marks.append(around(selected, BLUE, "dot", grow=0.5))
@@ -150,11 +181,18 @@ def head(
     limit = symmetric_limit(drawn_pattern) if difference else 1.0
     names = [token_label(text) for text in texts[::block]]
     room = label_room(texts)
-    drawn = figure(max(320, min(640, 22 * length + 64 + room)), margin=margins(room, room, 64), title={"text": title, "font": {"size": 14}})
+    drawn = figure(
+        max(320, min(640, 22 * length + 64 + room)),
+        margin=margins(room, room, 64),
+        title={"text": title, "font": {"size": 14}},
+    )
     drawn.add_trace(
         go.Heatmap(
             z=masked(drawn_pattern),
-            customdata=[[[f"{names[dest]} {dest * block}", f"{names[source]} {source * block}"] for source in range(length)] for dest in range(length)],
+            customdata=[
+                [[f"{names[dest]} {dest * block}", f"{names[source]} {source * block}"] for source in range(length)]
+                for dest in range(length)
+            ],
             hovertemplate=hover,
             hoverongaps=False,
             colorscale=DIVERGING if difference else SEQUENTIAL,

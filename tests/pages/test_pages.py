@@ -1,0 +1,158 @@
+"""Every page, through AppTest, on a tiny model: what it shows, what it does, and bad input."""
+
+import pytest
+
+from tests.conftest import PROMPT, TWIN
+from tests.pages.conftest import words
+
+pytestmark = pytest.mark.pages
+
+PAGES = ("prompt", "attention", "lens")
+
+
+def stack(app) -> list[str]:
+    """The interventions that the page mirrors in its address."""
+    found = app.query_params.get("do", [])
+    return [found] if isinstance(found, str) else list(found)
+
+
+PAIR = {"clean": PROMPT, "corrupt": TWIN, "answer": " Mary", "distractor": " John"}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_opens_without_an_exception_and_mirrors_its_state(open_page, name) -> None:
+    app = open_page(name, **PAIR, do=["L1H2:zero", "L0.mlp_out:mean:3:off"])
+    assert not app.exception and not app.error
+    assert stack(app) == ["L1H2:zero", "L0.mlp_out:mean:3:off"]
+    assert "logit diff." in words(app)
+    assert [toggle.value for toggle in app.sidebar.toggle] == [True, False]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_switch_remove_undo_and_clear(open_page, name) -> None:
+    app = open_page(name, **PAIR, do=["L1H2:zero", "L2H0:zero"])
+    changed = words(app)
+    app.sidebar.toggle[0].set_value(False).run()
+    assert stack(app) == ["L1H2:zero:off", "L2H0:zero"] and words(app) != changed
+    app.button(key="entry_1_remove").click().run()
+    assert stack(app) == ["L1H2:zero:off"]
+    app.button(key="undo").click().run()
+    app.button(key="undo").click().run()
+    assert stack(app) == ["L1H2:zero", "L2H0:zero"] and words(app) == changed
+    app.button(key="clear").click().run()
+    assert stack(app) == [] and not app.sidebar.toggle
+    app.button(key="undo").click().run()
+    assert stack(app) == ["L1H2:zero", "L2H0:zero"]
+    assert app.button(key="undo").disabled
+
+
+@pytest.mark.parametrize("how", ["zero", "mean", "resample"])
+def test_the_choice_on_a_head_lands_on_the_stack(open_page, how) -> None:
+    app = open_page("attention", **PAIR, head="L1H2")
+    app.button(key=f"act_head_{how}").click().run()
+    assert stack(app) == [f"L1H2:{how}"] and not app.exception
+    app.button(key="act_head_zero").click().run()  # a second choice on the same head replaces the first
+    assert stack(app) == ["L1H2:zero"]
+    app.button(key="act_head_restore").click().run()
+    assert stack(app) == []
+
+
+def test_positions_can_be_chosen(open_page) -> None:
+    app = open_page("attention", **PAIR, head="L1H2")
+    app.multiselect[0].set_value([2, 5]).run()
+    app.button(key="act_head_zero").click().run()
+    assert stack(app) == ["L1H2:zero:2,5"]
+
+
+def test_resampling_without_a_twin_says_why_not(open_page) -> None:
+    app = open_page("attention", clean=PROMPT, head="L1H2")
+    button = app.button(key="act_head_resample")
+    assert button.disabled and "Write one on the Prompt page" in button.help
+    assert open_page("attention", clean=PROMPT, corrupt="Mary", head="L1H2").button(key="act_head_resample").disabled
+
+
+def test_a_lens_cell_can_be_ablated(open_page) -> None:
+    app = open_page("lens", **PAIR, lens_layer="1", position="3")
+    app.button(key="act_MLP_zero").click().run()
+    assert stack(app) == ["L1.mlp_out:zero:3"] and not app.exception
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("", "The prompt is an empty text"), ("   ", "only white space"), ("word " * 200, "context holds 96")],
+)
+def test_prompts_that_cannot_run_leave_the_page_standing(open_page, name, text, said) -> None:
+    app = open_page(name, **(PAIR | {"clean": text}), do=["L1H2:zero"])
+    assert not app.exception and said in words(app)
+    assert len(app.sidebar.toggle) == 1  # nothing is lost
+    if name == "prompt":
+        app.text_area(key="w_clean").set_value(PROMPT).run()
+        assert "Next token" in words(app)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_an_unknown_model_is_a_message_in_place(open_page, name) -> None:
+    app = open_page(name, model="some-lab/unknown", **PAIR, do=["L1H2:zero"])
+    assert not app.exception and "offline" in words(app)
+    assert len(app.sidebar.toggle) == 1
+    if name == "prompt":
+        assert app.text_area(key="w_clean").value == PROMPT
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_an_answer_of_several_tokens_is_explained(open_page, name) -> None:
+    app = open_page(name, **(PAIR | {"answer": " interpretability"}))
+    assert not app.exception and "an answer must be one" in words(app)
+    assert "KL to baseline" in words(app)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_what_does_not_fit_the_model_is_named_not_dropped(open_page, name) -> None:
+    app = open_page(name, **PAIR, do=["L23H3:zero", "L1H2:zero", "L0H0:zero:99"])
+    said = words(app)
+    assert not app.exception and "has layers 0 to 2" in said and "positions run from 0 to" in said
+    assert stack(app) == ["L23H3:zero", "L1H2:zero", "L0H0:zero:99"]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_hostile_address_is_harmless(open_page, name) -> None:
+    attack = "<script>alert(1)</script>"
+    app = open_page(
+        name, clean=attack, corrupt="</td><b>", answer="<", do=[attack, "L1H2:" + attack], head=attack, junk=attack
+    )
+    assert not app.exception and "were left out" in words(app)
+    assert all("<script>" not in item.proto.body for item in app.get("html"))
+    app.button(key="dismiss_notes").click().run()
+    assert "were left out" not in words(app)
+
+
+def test_a_trailing_space_is_warned_of(open_page) -> None:
+    assert "ends with a space" in words(open_page("prompt", **(PAIR | {"clean": PROMPT + " "})))
+
+
+def test_the_model_card_shows_backend_and_check(open_page, tiny_directories) -> None:
+    said = words(open_page("prompt", **PAIR))
+    assert "engine (own forward pass)" in said and "max |Δ log-prob|" in said and "LlamaForCausalLM" in said
+    said = words(open_page("prompt", model=str(tiny_directories["neox"]), **PAIR))
+    assert "TransformerBridge" in said and "no forward pass for GPTNeoX" in said
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_pages_work_on_the_bridge(open_page, tiny_directories, name) -> None:
+    app = open_page(name, model=str(tiny_directories["neox"]), **PAIR, do=["L1H2:zero"])
+    assert not app.exception and not app.error
+
+
+def test_examples_load_and_the_text_continues(open_page) -> None:
+    app = open_page("prompt", **PAIR, do=["L1H2:zero"], n_new="3")
+    app.button(key="continue").click().run()
+    assert not app.exception and words(app).count("ce-prompt") == 2
+    app.selectbox(key="example").set_value("Capital city").run()
+    assert app.query_params["clean"] in ("The capital of France is", ["The capital of France is"])
+    assert "The inputs have changed" in words(app)
+
+
+def test_long_prompts_are_read_in_a_window_that_says_what_it_hides(open_page) -> None:
+    app = open_page("lens", **(PAIR | {"clean": "the store and the drink " * 8}))
+    assert not app.exception and "are hidden" in words(app)

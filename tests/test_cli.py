@@ -1,0 +1,81 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from explorer.cli import main
+from explorer.serve import options
+from tests.conftest import PROMPT, TWIN
+
+pytestmark = pytest.mark.unit
+
+
+def test_run_writes_numbers_and_provenance(tiny_directories, tmp_path: Path, capsys) -> None:
+    target = tmp_path / "out.json"
+    status = main(["run", PROMPT, "--model", str(tiny_directories["llama"]), "--ablate", "L1H2=zero", "--ablate", "L0.mlp_out=resample",
+                   "--corrupt", TWIN, "--answer", " Mary", "--distractor", " John", "--json", str(target)])  # fmt: skip
+    assert status == 0
+    found = json.loads(target.read_text())
+    assert found["changed"]["logit_difference"] != found["baseline"]["logit_difference"]
+    assert [item["how"] for item in found["provenance"]["interventions"]] == ["zero", "resample"]
+    assert len(found["provenance"]["weight_hash"]) == 64 and found["kl"] > 0
+    assert "logit difference" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--ablate", "L1H2"], "--ablate L1H2: expected site=how"),
+        (["--ablate", "nothing=zero"], "names no site"),
+        (["--ablate", "L9H9=zero"], "has layers 0 to 2"),
+        (["--ablate", "L0H0=resample"], "give it with --corrupt"),
+        (["--answer", " interpretability"], "an answer must be one"),
+        (["--json", "/nowhere/out.json"], "cannot be written"),
+    ],
+)
+def test_mistakes_are_one_line_and_status_one(tiny_directories, capsys, arguments, said) -> None:
+    assert main(["run", PROMPT, "--model", str(tiny_directories["llama"]), *arguments]) == 1
+    error = capsys.readouterr().err
+    assert said in error and "Traceback" not in error
+
+
+def test_models_lists_the_catalog(capsys, tmp_path: Path) -> None:
+    assert main(["models", "--json", str(tmp_path / "models.json")]) == 0
+    assert "smollm2" in capsys.readouterr().out
+    assert json.loads((tmp_path / "models.json").read_text())["models"][0]["key"] == "smollm2"
+
+
+def test_models_prepares_a_model(tiny_directories, capsys) -> None:
+    assert main(["models", "--prepare", str(tiny_directories["gpt2"])]) == 0
+    assert "max |Δ log-prob|" in capsys.readouterr().out
+
+
+def test_the_server_keeps_to_this_machine_and_sends_no_statistics() -> None:
+    chosen = options("127.0.0.1", 8501)
+    assert chosen["server_address"] == "127.0.0.1" and chosen["browser_gatherUsageStats"] is False
+    assert chosen["server_allowedHosts"] == ["127.0.0.1", "localhost"]
+
+
+def test_the_checkout_and_the_command_serve_with_the_same_settings() -> None:
+    """`streamlit run explorer/app.py` in a checkout is as safe as `circuit-explorer serve`."""
+    import tomllib
+
+    file = tomllib.loads((Path(__file__).parents[1] / ".streamlit" / "config.toml").read_text())
+
+    def flat(value, prefix=""):
+        for key, item in value.items():
+            if isinstance(item, dict):
+                yield from flat(item, f"{prefix}{key}_")
+            else:
+                yield f"{prefix}{key}", item
+
+    assert dict(flat(file)) == options("127.0.0.1", 8501)
+
+
+def test_the_public_face_is_whole() -> None:
+    import explorer as ex
+
+    for name in ("load_model", "ContrastPair", "run", "Ablate", "Head", "attention", "logit_lens", "plots"):
+        assert name in ex.__all__ and getattr(ex, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = ex.nothing

@@ -1,0 +1,88 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from explorer.core.sites import AttnOut, Head, MlpOut, Resid
+from explorer.prompts.pairs import ContrastPair
+from explorer.ui.address import from_params, to_params
+from explorer.ui.state import Entry, Workbench
+
+pytestmark = pytest.mark.unit
+
+layers = st.integers(0, 99)
+sites = st.one_of(
+    st.builds(Head, layers, layers), st.builds(AttnOut, layers), st.builds(MlpOut, layers),
+    st.builds(Resid, layers, st.sampled_from(("resid_pre", "resid_mid", "resid_post"))),
+)  # fmt: skip
+entries = st.builds(
+    Entry, sites, st.sampled_from(("zero", "mean", "resample")),
+    st.none() | st.sets(st.integers(0, 999), min_size=1).map(lambda found: tuple(sorted(found))), st.booleans(),
+)  # fmt: skip
+texts = st.text(max_size=60)
+benches = st.builds(
+    Workbench,
+    model=st.text(min_size=1, max_size=30),
+    pair=st.builds(ContrastPair, clean=st.text(min_size=1, max_size=60), corrupt=texts, answer=texts, distractor=texts),
+    bos=st.sampled_from(("default", "on", "off")),
+    entries=st.lists(entries, max_size=5).map(tuple),
+    position=st.none() | st.integers(0, 500),
+    head=st.builds(Head, layers, layers),
+    show=st.sampled_from(("changed", "baseline", "difference")),
+    score=st.sampled_from(("none", "induction", "first token")),
+    lens_mode=st.sampled_from(("probability", "entropy", "answer rank")),
+    lens_layer=st.none() | st.integers(0, 99),
+    scale=st.sampled_from(("probability", "logit")),
+    n_new=st.integers(1, 50),
+    temperature=st.floats(0, 2),
+    seed=st.integers(0, 10_000),
+)
+
+
+@given(bench=benches)
+def test_every_workbench_survives_its_address(bench: Workbench) -> None:
+    assert from_params(to_params(bench)) == (bench, [])
+
+
+@given(
+    params=st.dictionaries(
+        st.sampled_from(("v", "model", "clean", "do", "head", "position", "show", "temperature", "seed", "x<b>")),
+        st.lists(st.text(max_size=30), min_size=1, max_size=3),
+        min_size=1,
+    )
+)
+def test_any_address_gives_a_workbench_and_names_what_it_left_out(params) -> None:
+    bench, notes = from_params(params)
+    assert isinstance(bench, Workbench)
+    again, none = from_params(to_params(bench))
+    assert again == bench and none == []
+    if "x<b>" in params:
+        assert any("unknown part" in note for note in notes)
+
+
+def test_no_address_is_the_opening_example() -> None:
+    bench, notes = from_params({})
+    assert bench == Workbench() and notes == [] and bench.pair.answer == " Mary"
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"do": ["L23H3:explode"]}, "is not one of zero, mean, resample"),
+        ({"do": ["<script>:zero"]}, "names no site"),
+        ({"do": ["L1H1:zero:a,b"]}, "is no list of positions"),
+        ({"do": ["L1H1:zero:1:2:3"]}, "expected site:how"),
+        ({"do": ["L1H1"]}, "is not one of"),
+        ({"do": ["L1H1:zero"] * 300}, "100 interventions beyond the first 200"),
+        ({"head": ["L1.mlp_out"]}, "is no head"),
+        ({"position": ["-3"]}, "no whole number"),
+        ({"position": ["²"]}, "no whole number"),
+        ({"temperature": ["nan"]}, "no temperature"),
+        ({"show": ["everything"]}, "is not one of changed"),
+        ({"v": ["7"]}, "written by version"),
+        ({"clean": ["x" * 300_000]}, "at most 200,000"),
+    ],
+)
+def test_broken_parts_are_named_and_the_rest_is_kept(params, said: str) -> None:
+    bench, notes = from_params({"answer": [" Paris"], "clean": ["The capital of France is"]} | params)
+    assert any(said in note for note in notes), notes
+    assert bench.pair.answer == " Paris" or "clean" in params

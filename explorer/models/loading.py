@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 
 from explorer.core.errors import DamagedModelError, ModelError
-from explorer.models import files, hub, wheel
+from explorer.models import files, gguf, hub, wheel
 from explorer.models.catalog import CATALOG
 from explorer.models.info import ModelInfo, Progress
 
@@ -23,7 +23,7 @@ class LoadedWeights:
 
 
 def resolve(source: str, progress: Progress) -> Path:
-    """Directory of a catalog key, a local directory or a hub id (in this order)."""
+    """Directory of a catalog key, a local directory or GGUF file, or a hub id (in this order)."""
     name = source.strip()
     if not name:
         raise ModelError(f"No model was named. Known: {', '.join(CATALOG)}; or a directory, or a hub id.")
@@ -32,8 +32,10 @@ def resolve(source: str, progress: Progress) -> Path:
     path = Path(name).expanduser()
     if len(name) > 1000 or "\0" in name:
         raise ModelError(f"{name[:40]!r}… ({len(name):,} characters) is no name of a model.")
+    if path.is_file() and path.suffix == ".gguf":
+        return gguf.converted(path, progress)
     if path.is_file():
-        raise ModelError(f"{path} is a file. Give the directory that holds config.json and *.safetensors.")
+        raise ModelError(f"{path} is a file. Give a .gguf file, or the directory with config.json and *.safetensors.")
     if path.is_dir():
         return path
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:

@@ -75,8 +75,11 @@ def set_up(bench: Workbench, model: Model | None) -> Desk | None:
         model, bench.pair.clean, stack, answer=answer, distractor=distractor, position=position, bos=bench.bos
     )
     strip.draw(bench, problems, predicted)
-    for note in advice(model.tokenizer, bench.pair.clean, tuple(text for text in (answer, distractor) if text)):
-        st.info(f"`{note}`" if "`" in note else note.replace("$", "\\$"), icon=":material/lightbulb:")
+    if notes := advice(model.tokenizer, bench.pair.clean, tuple(text for text in (answer, distractor) if text)):
+        with st.container(key="advice"):
+            st.info("White space matters here:", icon=":material/lightbulb:")
+            for note in notes:
+                st.text(note)
     return Desk(bench, model, tokens, stack, position, answer, distractor, predicted)
 
 

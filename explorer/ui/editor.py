@@ -20,7 +20,7 @@ def model_picker(bench: Workbench) -> None:
         "Model",
         options,
         accept_new_options=True,
-        help="Choose from the catalog, or type a hub id (for example gpt2) or the directory of a model, then press Enter.",
+        help="Choose from the catalog, or type a hub id (for example gpt2), a model's directory or a .gguf file, then press Enter.",
         **session.bound("model", bench.model),
     )
 

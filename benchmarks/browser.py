@@ -77,15 +77,22 @@ def settle(page: Any, timeout: float = 60_000) -> None:
     page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]", timeout=timeout)
 
 
-def thumbnail(page: Any, layer: int, head: int) -> tuple[float, float]:
-    """Where a head's thumbnail lies on the page, in pixels."""
+def target(page: Any, key: str, row: int, column: int) -> tuple[float, float]:
+    """Where the middle of a heatmap's target lies in the window, in pixels; waits until it is drawn."""
+    page.wait_for_selector(f".st-key-{key} canvas[data-plot]")
     x, y = page.evaluate(
-        """([layer, head]) => {
-            const plot = document.querySelector(".st-key-head_grid .js-plotly-plot");
-            const box = plot.getBoundingClientRect(), layout = plot._fullLayout, size = layout._size;
-            return [box.left + size.l + layout.xaxis.l2p(layout.xaxis.tickvals[head]),
-                    box.top + size.t + layout.yaxis.l2p(layout.yaxis.tickvals[layer])];
+        """([key, row, column]) => {
+            const canvas = document.querySelector(`.st-key-${key} canvas`);
+            const box = canvas.getBoundingClientRect(), plot = JSON.parse(canvas.dataset.plot);
+            const line = plot.upwards ? plot.rows - 1 - row : row;
+            return [box.left + plot.left + (column + 0.5) * plot.stepX, box.top + plot.top + (line + 0.5) * plot.stepY];
         }""",
-        [layer, head],
+        [key, row, column],
     )
     return float(x), float(y)
+
+
+def click_target(page: Any, key: str, row: int, column: int) -> None:
+    x, y = target(page, key, row, column)
+    page.mouse.move(x - 2, y)
+    page.mouse.click(x, y)

@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 from playwright.sync_api import sync_playwright
 
-from benchmarks.browser import FLAGS, find_chromium, server, settle, thumbnail
+from benchmarks.browser import FLAGS, find_chromium, server, settle, target
 
 WATCH = """() => {
   let before = null;
@@ -31,6 +31,7 @@ WATCH = """() => {
   const shown = (plot) => (plot._fullData ?? []).map((trace) => numbers(trace.z) + "," + numbers(trace.y)).join()
     + JSON.stringify(plot.layout?.shapes ?? "") + (plot.layout?.title?.text ?? "");
   const state = () => [...document.querySelectorAll(".js-plotly-plot")].filter((plot) => plot.offsetParent).map(shown).join("|")
+    + [...document.querySelectorAll("canvas[data-shown]")].map((canvas) => canvas.dataset.shown).join("|")
     + document.querySelector(".st-key-effect").innerText + [...document.querySelectorAll(".ce-table")].map((t) => t.innerText).join();
   window.__clicked = null; window.__changed = null;
   document.addEventListener("pointerdown", () => { window.__clicked = performance.now(); before = state(); }, { capture: true, once: true });
@@ -60,12 +61,12 @@ def timed(page: Any, click: Callable[[], None]) -> float:
 def attention_clicks(page: Any, url: str, n: int) -> dict[str, list[float]]:
     """Open heads, ablate them, undo; each on a head that was not ablated before."""
     page.goto(f"{url}/attention")
-    page.wait_for_selector(".st-key-head_grid [data-clickable]")
+    page.wait_for_selector(".st-key-head_grid canvas[data-plot]")
     settle(page)
     page.wait_for_timeout(1500)
     times: dict[str, list[float]] = {"open a head": [], "zero-ablate it (Attention page)": [], "undo": []}
     for number in range(n):
-        x, y = thumbnail(page, (7 * number + 2) % 30, (2 * number) % 9)
+        x, y = target(page, "head_grid", (7 * number + 2) % 30, (2 * number) % 9)
         page.mouse.move(x - 2, y)
         page.wait_for_timeout(200)
         times["open a head"].append(timed(page, lambda x=x, y=y: page.mouse.click(x, y)))  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""The logit lens as pictures: a grid of layers and positions, and trajectories through the layers."""
+"""The logit lens as pictures: a heatmap of layers and positions, and trajectories through the layers."""
 
 from typing import Literal
 
@@ -6,25 +6,19 @@ import numpy as np
 import plotly.graph_objects as go
 
 from explorer.analyses.logit_lens import LogitLens
-from explorer.plots.theme import (
-    BLUE,
-    DIVERGING,
-    ORANGE,
-    SEQUENTIAL,
-    Ramp,
-    box,
-    color_bar,
-    figure,
-    label_room,
-    margins,
-    position_labels,
-    symmetric_limit,
-    token_label,
-)
+from explorer.plots.heatmap import Heatmap, Mark
+from explorer.plots.theme import BLUE, ORANGE, Palette, figure, position_label, safe, symmetric_limit, token_label
 
 LensMode = Literal["probability", "answer probability", "answer rank", "entropy"]
 LENS_MODES: tuple[LensMode, ...] = ("probability", "answer probability", "answer rank", "entropy")
-REVERSED: Ramp = [(1 - at, color) for at, color in reversed(SEQUENTIAL)]
+
+STYLES: dict[LensMode, tuple[Palette, float, str]] = {
+    "probability": ("sequential", 1.0, "probability of the top token"),
+    "answer probability": ("sequential", 1.0, "probability of the answer"),
+    "answer rank": ("reversed", 4.0, "log₁₀ rank of the answer"),
+    "entropy": ("reversed", 10.0, "entropy (nats)"),
+}
+"""Palette, value of full colour and legend of each mode."""
 
 
 def values(lens: LogitLens, mode: LensMode) -> np.ndarray:
@@ -46,93 +40,49 @@ def grid(
     *,
     baseline: LogitLens | None = None,
     selected: tuple[int, int] | None = None,
-) -> go.Figure:
+) -> Heatmap:
     """Layers up, positions across; each cell names the likeliest token there.  With `baseline`: the difference to it.
 
-    A click carries x = index of the position, y = layer.
+    Rows are layers, columns indices of the positions read.
     """
-    shown = values(lens, mode)
+    shown = values(lens, mode).astype(np.float64)
     n_layers, length = shown.shape
-    style = style_of(mode)
+    palette, high, legend = STYLES[mode]
+    low = 0.0
     if baseline is not None:
         shown = shown - values(baseline, mode)
-        limit = symmetric_limit(shown)
-        style = {"colorscale": DIVERGING, "zmin": -limit, "zmax": limit, "title": f"Δ {style['title']}"}
-    title = style.pop("title")
-    drawn = figure(
-        max(320, 23 * n_layers + 150),
-        margin=margins(bottom=label_room([lens.tokens.texts[p] for p in lens.positions]), top=64),
+        high = symmetric_limit(shown)
+        low, palette, legend = -high, "diverging", f"Δ {legend}"
+    return Heatmap(
+        values=shown,
+        low=low,
+        high=high,
+        palette=palette,
+        legend=legend,
+        x_title="",
+        y_title="after layer",
+        x_labels=[(at, position_label(lens.tokens.texts[place], place)) for at, place in enumerate(lens.positions)],
+        y_labels=[(layer, str(layer)) for layer in range(0, n_layers, 1 if n_layers <= 36 else 2)],
+        hovers=[hover(lens, baseline, layer, column) for layer in range(n_layers) for column in range(length)],
+        height=max(320, 23 * n_layers + 150),
+        upwards=True,
+        texts=[token_label(text) for row in lens.texts for text in row],
+        marks=[] if selected is None else [Mark(selected[0], selected[1], "ablated")],
     )
-    drawn.add_trace(
-        go.Heatmap(
-            z=shown.astype(np.float32),
-            opacity=0.78,  # so that the theme's text colour reads on every cell, light or dark
-            customdata=hovers(lens, baseline),
-            hovertemplate="%{customdata}<extra></extra>",
-            colorbar=color_bar(str(title)),
-            xgap=1,
-            ygap=1,
-            **style,
-        )
-    )
-    drawn.add_trace(cell_texts(lens))
-    labels = position_labels([lens.tokens.texts[p] for p in lens.positions], lens.positions)
-    drawn.update_xaxes(tickvals=list(range(length)), ticktext=labels, tickangle=-60, range=[-0.5, length - 0.5])
-    step = 1 if n_layers <= 36 else 2
-    drawn.update_yaxes(title="after layer", tickvals=list(range(0, n_layers, step)), range=[-0.5, n_layers - 0.5])
-    if selected is not None:
-        layer, column = selected
-        drawn.add_shape(**box(column - 0.5, column + 0.5, layer - 0.5, layer + 0.5, ORANGE))
-    return drawn
-
-
-def cell_texts(lens: LogitLens) -> go.Scatter:
-    """The top token of each cell, in the theme's own text colour (a heatmap's texts do not know the page behind it)."""
-    n_layers, length = lens.prob.shape
-    longest = 8 if length <= 16 else 6
-    layers, columns = np.mgrid[0:n_layers, 0:length]
-    return go.Scatter(
-        x=columns.ravel(),
-        y=layers.ravel(),
-        text=[token_label(text, longest) for row in lens.texts for text in row],
-        mode="text",
-        textfont={"size": 10},
-        hoverinfo="skip",
-        showlegend=False,
-    )
-
-
-def style_of(mode: LensMode) -> dict[str, object]:
-    match mode:
-        case "probability":
-            return {"colorscale": SEQUENTIAL, "zmin": 0, "zmax": 1, "title": "probability of the top token"}
-        case "answer probability":
-            return {"colorscale": SEQUENTIAL, "zmin": 0, "zmax": 1, "title": "probability of the answer"}
-        case "answer rank":
-            return {"colorscale": REVERSED, "zmin": 0, "zmax": 4, "title": "log₁₀ rank of the answer"}
-        case "entropy":
-            return {"colorscale": REVERSED, "zmin": 0, "zmax": 10, "title": "entropy (nats)"}
-
-
-def hovers(lens: LogitLens, baseline: LogitLens | None) -> list[list[str]]:
-    return [
-        [hover(lens, baseline, layer, column) for column in range(lens.prob.shape[1])]
-        for layer in range(lens.prob.shape[0])
-    ]
 
 
 def hover(lens: LogitLens, baseline: LogitLens | None, layer: int, column: int) -> str:
-    position = lens.positions[column]
+    place = lens.positions[column]
     lines = [
-        f"after layer {layer}, position {position} ({token_label(lens.tokens.texts[position])})",
-        f"top: <b>{token_label(lens.texts[layer][column])}</b> {lens.prob[layer, column]:.3f}",
+        f"after layer {layer}, position {place} ({token_label(lens.tokens.texts[place])})",
+        f"top: {token_label(lens.texts[layer][column])} {lens.prob[layer, column]:.3f}",
         f"entropy {lens.entropy[layer, column]:.2f} nats",
     ]
     if baseline is not None:
         lines.insert(2, f"baseline: {token_label(baseline.texts[layer][column])} {baseline.prob[layer, column]:.3f}")
     if lens.answer_prob is not None and lens.answer_rank is not None:
         lines.append(f"answer {lens.answer_prob[layer, column]:.3f}, rank {lens.answer_rank[layer, column]}")
-    return "<br>".join(lines)
+    return "\n".join(lines)
 
 
 def trajectories(
@@ -145,7 +95,7 @@ def trajectories(
     scale: Literal["probability", "logit"] = "probability",
 ) -> go.Figure:
     """Answer and distractor through the layers at one position; the baseline dashed.  A click carries x = layer."""
-    drawn = figure(340, legend={"orientation": "h", "y": 1.16, "x": 0}, hovermode="x unified")
+    drawn = figure(320, legend={"orientation": "h", "y": 1.2, "x": 0}, hovermode="x unified")
     field = "prob" if scale == "probability" else "logit"
     runs = [("", "solid", changed)] if baseline is None else [(" (baseline)", "dash", baseline), ("", "solid", changed)]
     for suffix, dash, lens in runs:
@@ -156,7 +106,7 @@ def trajectories(
                     go.Scatter(
                         x=np.arange(series.shape[0]),
                         y=series[:, column],
-                        name=f"{token_label(token)}{suffix}",
+                        name=f"{safe(token_label(token))}{suffix}",
                         mode="lines" if suffix else "lines+markers",
                         line={"color": color, "dash": dash, "width": 1.5 if suffix else 2.5},
                         marker={"size": 5},

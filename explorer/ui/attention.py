@@ -12,8 +12,8 @@ from explorer.core.sites import Head
 from explorer.plots import attention_figures as plots
 from explorer.ui import session
 from explorer.ui.act import act
-from explorer.ui.clicks import clickable
 from explorer.ui.desk import Desk, message
+from explorer.ui.heatmap import heatmap
 from explorer.ui.state import Score, Show
 
 SCORE_HELP = (
@@ -58,7 +58,7 @@ def grid(desk: Desk, views: Views) -> None:
             "Outline by head type", get_args(Score), help=SCORE_HELP, width=180, **session.bound("score", bench.score)
         )
     scores = None if bench.score == "none" else scores_of(views, bench.show, bench.score)
-    figure = plots.grid(
+    shown = plots.grid(
         views.patterns(bench.show),
         difference=bench.show == "difference",
         ablated=[head for head in bench.ablated_heads() if fits(desk, head)],
@@ -66,7 +66,7 @@ def grid(desk: Desk, views: Views) -> None:
         scores=scores,
         score_name=bench.score,
     )
-    clickable(figure, "head_grid", select_head)
+    heatmap(shown, "head_grid", select_head)
     st.caption(
         "Layer 0 at the bottom; in each thumbnail destinations run down, sources across. Dotted: open on the right. Orange: ablated."
     )
@@ -85,9 +85,8 @@ def clamped(desk: Desk) -> Head:
     return desk.bench.head if fits(desk, desk.bench.head) else Head(0, 0)
 
 
-def select_head(point: dict[str, Any]) -> None:
-    layer, number, *_ = point["customdata"]
-    session.update(head=Head(int(layer), int(number)))
+def select_head(layer: int, number: int) -> None:
+    session.update(head=Head(layer, number))
 
 
 def one_head(desk: Desk, views: Views) -> None:
@@ -102,15 +101,15 @@ def one_head(desk: Desk, views: Views) -> None:
     show = desk.bench.show if desk.changed else "baseline"
     pattern = views.patterns(show)[head.layer, head.head]
     large = plots.head(pattern, texts, difference=show == "difference", title=f"{head}, {show}", selected=desk.position)
-    clickable(large, "head_large", read_row)
+    heatmap(large, "head_large", read_row)
     if show == "changed":
         before = views.baseline.patterns[head.layer, head.head]
-        clickable(plots.head(before, texts, title=f"{head}, baseline", selected=desk.position), "head_before", read_row)
+        heatmap(plots.head(before, texts, title=f"{head}, baseline", selected=desk.position), "head_before", read_row)
 
 
-def read_row(point: dict[str, Any]) -> None:
+def read_row(destination: int, source: int) -> None:
     """A click on a row reads the prediction after that destination."""
-    session.update(position=int(point["y"]))
+    session.update(position=destination)
 
 
 def types_in_words(views: Views, head: Head) -> str:

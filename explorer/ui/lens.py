@@ -1,7 +1,7 @@
 """Parts of the Lens page."""
 
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import get_args
 
 import streamlit as st
 
@@ -14,6 +14,7 @@ from explorer.ui import session
 from explorer.ui.act import act
 from explorer.ui.clicks import clickable
 from explorer.ui.desk import Desk
+from explorer.ui.heatmap import heatmap
 from explorer.ui.html import safe_html
 from explorer.ui.state import Scale, Show
 
@@ -71,8 +72,10 @@ def grid(desk: Desk, views: Views) -> None:
         st.caption("Write an answer on the Prompt page to colour by it.")
     shown = views.baseline if bench.show == "baseline" else views.changed
     reference = views.baseline if bench.show == "difference" and desk.changed else None
-    figure = plots.grid(shown, bench.lens_mode, baseline=reference, selected=(layer_of(desk), column_of(desk, views)))
-    clickable(figure, "lens_grid", lambda point: select_cell(views, point))
+    grid_shown = plots.grid(
+        shown, bench.lens_mode, baseline=reference, selected=(layer_of(desk), column_of(desk, views))
+    )
+    heatmap(grid_shown, "lens_grid", lambda layer, column: select_cell(views, layer, column))
     hidden = len(desk.tokens) - len(shown.positions)
     if hidden:
         st.caption(
@@ -90,8 +93,8 @@ def column_of(desk: Desk, views: Views) -> int:
     return views.changed.positions.index(desk.position)
 
 
-def select_cell(views: Views, point: dict[str, Any]) -> None:
-    session.update(lens_layer=int(point["y"]), position=views.changed.positions[int(point["x"])])
+def select_cell(views: Views, layer: int, column: int) -> None:
+    session.update(lens_layer=layer, position=views.changed.positions[column])
 
 
 def trajectories(desk: Desk, views: Views) -> None:

@@ -6,11 +6,9 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Page, expect
 
-from benchmarks.browser import settle, thumbnail
+from benchmarks.browser import click_target, settle
 
 pytestmark = pytest.mark.browser
-
-CLICKABLE = ".st-key-head_grid [data-clickable]"
 
 
 def effect(page: Page) -> dict[str, list[str]]:
@@ -28,11 +26,7 @@ def wait_for_effect(page: Page, text: str) -> None:
 
 
 def click_head(page: Page, layer: int, head: int) -> None:
-    page.wait_for_selector(CLICKABLE)
-    x, y = thumbnail(page, layer, head)
-    page.mouse.move(x - 2, y)
-    page.wait_for_timeout(200)
-    page.mouse.click(x, y)
+    click_target(page, "head_grid", layer, head)
     expect(page.locator(".st-key-head_panel")).to_contain_text(f"L{layer}H{head}")
     settle(page)
 
@@ -62,7 +56,7 @@ def test_click_a_head_ablate_undo_and_share(visit, fresh) -> None:
     assert after["logit diff."] == ["6.12", "3.08", "-3.04"] and float(after["P(·Mary)"][1]) < float(
         after["P(·Mary)"][0]
     )
-    page.wait_for_selector(".st-key-head_before .js-plotly-plot")  # baseline beside changed
+    page.wait_for_selector(".st-key-head_before canvas[data-plot]")  # baseline beside changed
     shared = page.url
     assert "do=L23H3" in shared
 
@@ -78,6 +72,35 @@ def test_click_a_head_ablate_undo_and_share(visit, fresh) -> None:
         expect(other.get_by_role("heading", name=name)).to_be_visible()
         assert effect(other) == after
         assert "do=L23H3" in other.url
+
+
+def test_heads_can_be_walked_with_the_keyboard(visit) -> None:
+    page = visit("/attention")
+    page.wait_for_selector(".st-key-head_grid canvas[data-plot]")
+    page.locator(".st-key-head_grid canvas").focus()
+    for key in ("ArrowDown", "ArrowDown", "ArrowDown", "ArrowRight", "ArrowRight"):  # from L29H0
+        page.keyboard.press(key)
+    expect(page.locator(".st-key-head_grid .ce-tip")).to_contain_text("L27H2")
+    page.keyboard.press("Enter")
+    expect(page.locator(".st-key-head_panel")).to_contain_text("L27H2")
+    page.locator(".st-key-head_grid canvas").focus()
+    page.keyboard.press("Escape")
+    expect(page.locator(".st-key-head_grid .ce-tip")).to_be_hidden()
+
+
+def test_a_trajectory_point_opens_its_layer(visit) -> None:
+    """The one plotly chart: fails if Streamlit's DOM around plotly changes."""
+    page = visit("/lens")
+    page.wait_for_selector(".st-key-trajectories [data-clickable]")
+    x, y = page.evaluate(
+        """() => { const plot = document.querySelector(".st-key-trajectories .js-plotly-plot"), box = plot.getBoundingClientRect(),
+        layout = plot._fullLayout, y = plot.calcdata[0][10].y;
+        return [box.left + layout._size.l + layout.xaxis.l2p(10), box.top + layout._size.t + layout.yaxis.l2p(y)]; }"""
+    )
+    page.mouse.move(x - 1, y)
+    page.wait_for_timeout(300)
+    page.mouse.click(x, y)
+    expect(page.locator(".st-key-cell_panel")).to_contain_text("After layer 10")
 
 
 @pytest.mark.parametrize(("how", "changed"), [("Mean", "logit diff."), ("Resample", "-0.96")])
@@ -105,14 +128,8 @@ def test_switch_and_remove_on_every_page(visit) -> None:
 
 
 def test_a_lens_cell_opens_and_its_mlp_can_be_ablated(visit) -> None:
-    page = visit("/lens", wait_for=".st-key-lens_grid [data-clickable]")
-    x, y = page.evaluate(
-        """() => { const plot = document.querySelector(".st-key-lens_grid .js-plotly-plot"), box = plot.getBoundingClientRect(),
-        layout = plot._fullLayout; return [box.left + layout._size.l + layout.xaxis.l2p(9), box.top + layout._size.t + layout.yaxis.l2p(20)]; }"""
-    )
-    page.mouse.move(x - 3, y)
-    page.wait_for_timeout(200)
-    page.mouse.click(x, y)
+    page = visit("/lens")
+    click_target(page, "lens_grid", 20, 9)
     expect(page.locator(".st-key-cell_panel")).to_contain_text("After layer 20, position 9")
     settle(page)
     page.locator(".st-key-act_MLP_choices").get_by_role("button", name="Zero").click()
@@ -202,7 +219,7 @@ def test_pages_fit_their_window(url, fresh, tmp_path_factory, scheme, width, pat
     page.wait_for_timeout(800)
     assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")
     for box in page.evaluate(
-        "() => [...document.querySelectorAll('.js-plotly-plot')].map(p => { const r = p.getBoundingClientRect(); return [r.left, r.right]; })"
+        "() => [...document.querySelectorAll('.js-plotly-plot, canvas')].map(p => { const r = p.getBoundingClientRect(); return [r.left, r.right]; })"
     ):
         assert box[0] >= 0
         assert box[1] <= width

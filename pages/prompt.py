@@ -19,6 +19,7 @@ with right:
 
 opened = desk.set_up(bench, model)
 if opened is not None:
+    editor.white_space_advice(opened)
     st.markdown(
         "**Tokens**",
         help="White space is visible: · is a space, ↵ a line break. Below each token: its position and id. Click one to read the prediction after it.",

@@ -8,7 +8,7 @@ from explorer.analyses.prediction import Prediction, prediction
 from explorer.core.errors import AnswerError, ExplorerError, PromptError
 from explorer.engine.interventions import Ablate
 from explorer.engine.model import Model
-from explorer.prompts.tokens import Tokens, advice
+from explorer.prompts.tokens import Tokens
 from explorer.ui import models, session, strip
 from explorer.ui.state import Entry, Workbench
 
@@ -75,11 +75,6 @@ def set_up(bench: Workbench, model: Model | None) -> Desk | None:
         model, bench.pair.clean, stack, answer=answer, distractor=distractor, position=position, bos=bench.bos
     )
     strip.draw(bench, problems, predicted)
-    if notes := advice(model.tokenizer, bench.pair.clean, tuple(text for text in (answer, distractor) if text)):
-        with st.container(key="advice"):
-            st.info("White space matters here:", icon=":material/lightbulb:")
-            for note in notes:
-                st.text(note)
     return Desk(bench, model, tokens, stack, position, answer, distractor, predicted)
 
 

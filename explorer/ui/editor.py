@@ -5,6 +5,7 @@ import streamlit as st
 from explorer.engine.model import Model
 from explorer.models.catalog import CATALOG
 from explorer.prompts.examples import EXAMPLES
+from explorer.prompts.tokens import advice
 from explorer.ui import session
 from explorer.ui.desk import Desk
 from explorer.ui.html import facts, safe_html
@@ -91,6 +92,15 @@ def answer_note(desk: Desk) -> None:
     ]
     if parts:
         st.html(f"<div class='ce-small ce-dim'>One token each: {' against '.join(parts)}</div>")
+
+
+def white_space_advice(desk: Desk) -> None:
+    """What white space in the prompt or the answers probably does that was not meant."""
+    answers = tuple(text for text in (desk.answer, desk.distractor) if text)
+    if notes := advice(desk.model.tokenizer, desk.bench.pair.clean, answers):
+        with st.container(border=True, key="advice"):
+            for note in notes:
+                st.text(f"⚠ {note}")
 
 
 def load_example() -> None:

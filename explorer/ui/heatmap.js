@@ -51,19 +51,32 @@ function drawTexts(spec, plot, context) {
   spec.texts.forEach((text, index) => {
     const [x, y] = corner(spec, plot, Math.floor(index / spec.columns), index % spec.columns);
     let shown = text;
-    while (shown.length > 1 && context.measureText(shown).width > plot.stepX - 3) shown = shown.replace(/…$/, "").slice(0, -1) + "…";
+    const end = plot.stepX > 30 ? "…" : "";  // in a narrow cell every letter counts
+    while (shown.length > 1 + end.length && context.measureText(shown).width > plot.stepX - 2) {
+      shown = shown.replace(/…$/, "").slice(0, -1) + end;
+    }
     context.fillText(shown, x + plot.stepX / 2, y + plot.stepY / 2);
+  });
+}
+
+// Labels at least `room` pixels apart.
+function spaced(labels, step, room) {
+  let last = -Infinity;
+  return labels.filter(([at]) => {
+    const fits = (at - last) * step >= room;
+    if (fits) last = at;
+    return fits;
   });
 }
 
 function drawAxes(spec, plot, context) {
   context.font = FONT(11);
   [context.textAlign, context.textBaseline] = ["right", "middle"];
-  for (const [row, text] of spec.yLabels) {
+  for (const [row, text] of spaced(spec.yLabels, plot.stepY, 12)) {
     const [, y] = corner(spec, plot, row, 0);
     context.fillText(text, plot.left - 6, y + plot.stepY / 2);
   }
-  for (const [column, text] of spec.xLabels) {
+  for (const [column, text] of spaced(spec.xLabels, plot.stepX, 13)) {
     context.save();
     context.translate(plot.left + (column + 0.5) * plot.stepX, plot.top + plot.height + 8);
     if (plot.slanted) context.rotate(-Math.PI / 3);

@@ -18,7 +18,7 @@ from explorer.ui.heatmap import heatmap
 from explorer.ui.html import safe_html
 from explorer.ui.state import Scale, Show
 
-WINDOW = 24
+WINDOW = 20
 """Positions shown at once; longer prompts are read in windows."""
 LENS_HELP = (
     "Logit lens: the residual stream after a layer, through the final norm and W_U, as if the model ended there "

@@ -1,7 +1,7 @@
 # make app    set up everything, then serve the app on this machine
 # make test   set up everything, then run the whole suite
 # make check  the fast part of the suite: no browser
-# make bench  measure the app in a real browser
+# make bench  measure the engine, and the app in a real browser
 # make lock   write constraints.txt from what is installed
 
 PYTHON ?= python3
@@ -31,6 +31,7 @@ lint: $(DEV)
 
 bench: $(MODEL) $(DEV)
 	bash tests/browser/get_chromium.sh
+	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.ui
 
 lock: $(DEV)

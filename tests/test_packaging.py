@@ -1,0 +1,74 @@
+"""What is shipped: the wheel serves the same app as a checkout, versions are locked, and the documents keep up."""
+
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from explorer.analyses.attention import HEAD_TYPES
+from explorer.core.sites import ResidKind
+from explorer.engine.interventions import AblationKind
+from explorer.models.families import FAMILIES
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.slow
+def test_the_wheel_carries_pages_assets_and_scripts(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)],
+        check=True,
+        capture_output=True,
+    )
+    names = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
+    for folder in ("pages", "assets"):
+        for path in (ROOT / folder).iterdir():
+            if path.is_file():
+                assert f"explorer/{folder}/{path.name}" in names
+    assert {"explorer/ui/heatmap.js", "explorer/ui/heatmap.css", "explorer/app.py"} <= names
+    assert not any(name.startswith(("tests/", "benchmarks/")) for name in names)
+
+
+@pytest.mark.unit
+def test_every_dependency_is_locked_exactly() -> None:
+    import tomllib
+
+    locked = dict(
+        line.lower().split("==")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if not line.startswith("#")
+    )
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    for requirement in wanted:
+        name = re.split(r"[<>=\[ ]", requirement)[0].lower()
+        assert name in locked or name.replace("-", "_") in locked, f"{name} is not in constraints.txt"
+    assert all(re.fullmatch(r"[\w.]+", version) for version in locked.values())
+
+
+@pytest.mark.unit
+def test_the_glossary_knows_the_terms_on_screen() -> None:
+    glossary = (ROOT / "GLOSSARY.md").read_text().lower()
+    terms = [
+        *HEAD_TYPES,
+        *get_args(ResidKind),
+        *get_args(AblationKind),
+        "attn_out",
+        "mlp_out",
+        "logit difference",
+        "self-check",
+    ]
+    for term in terms:
+        assert term in glossary or term.replace(" ", "-") in glossary, term
+
+
+@pytest.mark.unit
+def test_the_readme_names_every_family_of_the_engine() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for architecture in FAMILIES:
+        name = architecture.removesuffix("ForCausalLM").removesuffix("LMHeadModel").replace("GPT2", "GPT-2")
+        assert name in readme, name

@@ -97,11 +97,15 @@ def single_token(tokenizer: Any, text: str) -> int:
     if len(ids) == 1:
         return int(ids[0])
     pieces = " | ".join(visible(token_text(tokenizer, id_)) for id_ in ids)
-    spaced = " " + text.strip()
-    hint = ""
-    if text != spaced and len(tokenizer(spaced, add_special_tokens=False).input_ids) == 1:
-        hint = f" With a leading space it is one: {visible(spaced)}."
+    spaced = with_leading_space(tokenizer, text)
+    hint = "" if spaced is None else f" With a leading space it is one: {visible(spaced)}."
     raise AnswerError(f"{visible(text)} is {len(ids)} tokens ({pieces}); an answer must be one.{hint}")
+
+
+def with_leading_space(tokenizer: Any, text: str) -> str | None:
+    """The text as the next word of a sentence, where that is another text and one token; else None."""
+    spaced = " " + text.strip()
+    return spaced if text.strip() and text != spaced and len(encode(tokenizer, spaced, "off")) == 1 else None
 
 
 def advice(tokenizer: Any, text: str, answers: tuple[str, ...] = ()) -> list[str]:
@@ -114,8 +118,8 @@ def advice(tokenizer: Any, text: str, answers: tuple[str, ...] = ()) -> list[str
             "Words carry their leading space in this tokenizer, so predictions usually suffer: remove it."
         )
     for answer in answers:
-        spaced = " " + answer
-        if answer and not answer[0].isspace() and len(encode(tokenizer, spaced, "off")) == 1:
+        spaced = with_leading_space(tokenizer, answer)
+        if spaced is not None:
             notes.append(
                 f"{visible(answer)} has no leading space. As the next word of a text it is usually {visible(spaced)}, "
                 "which is one token too."

@@ -1,11 +1,13 @@
 """Editors of the Prompt page: model, contrast pair, answer and distractor."""
 
+from dataclasses import replace
+
 import streamlit as st
 
 from explorer.engine.model import Model
 from explorer.models.catalog import CATALOG
 from explorer.prompts.examples import EXAMPLES
-from explorer.prompts.tokens import advice
+from explorer.prompts.tokens import advice, with_leading_space
 from explorer.ui import session
 from explorer.ui.desk import Desk
 from explorer.ui.html import facts, safe_html
@@ -95,12 +97,24 @@ def answer_note(desk: Desk) -> None:
 
 
 def white_space_advice(desk: Desk) -> None:
-    """What white space in the prompt or the answers probably does that was not meant."""
-    answers = tuple(text for text in (desk.answer, desk.distractor) if text)
-    if notes := advice(desk.model.tokenizer, desk.bench.pair.clean, answers):
-        with st.container(border=True, key="advice"):
-            for note in notes:
-                st.text(f"⚠ {note}")
+    """What white space in the prompt or the answers probably does that was not meant, with a button that mends it."""
+    tokenizer, pair = desk.model.tokenizer, desk.bench.pair
+    notes = advice(tokenizer, pair.clean, tuple(text for text in (desk.answer, desk.distractor) if text))
+    spaced = {name: with_leading_space(tokenizer, getattr(pair, name)) for name in ("answer", "distractor")}
+    offers = {name: text for name, text in spaced.items() if text is not None}
+    if not notes and not offers:
+        return
+    with st.container(border=True, key="advice"):
+        for note in notes:
+            st.text(f"⚠ {note}")
+        for name, text in offers.items():
+            st.button(
+                f"Add the leading space to the {name}", key=f"space_{name}", **session.calling(set_text, name, text)
+            )
+
+
+def set_text(name: str, text: str) -> None:
+    session.update(pair=replace(session.bench().pair, **{name: text}))
 
 
 def load_example() -> None:

@@ -156,3 +156,11 @@ def test_examples_load_and_the_text_continues(open_page) -> None:
 def test_long_prompts_are_read_in_a_window_that_says_what_it_hides(open_page) -> None:
     app = open_page("lens", **(PAIR | {"clean": "the store and the drink " * 8}))
     assert not app.exception and "are hidden" in words(app)
+
+
+@pytest.mark.parametrize("answer", ["Mary", "capital"])  # one token as it is; several tokens
+def test_a_missing_leading_space_can_be_added(open_page, answer) -> None:
+    app = open_page("prompt", **(PAIR | {"answer": answer, "distractor": ""}))
+    app.button(key="space_answer").click().run()
+    assert app.text_input(key="w_answer").value == f" {answer}" and not app.exception
+    assert "One token each" in words(app) and "space_answer" not in [button.key for button in app.button]

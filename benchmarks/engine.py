@@ -39,7 +39,7 @@ def rows(model: Model, repeats: int) -> list[tuple[str, float, float, float]]:
     """Name, engine's and bridge's CPU seconds, and the largest difference of a final residual value."""
     tokens = model.tokenize(EXAMPLES[OPENING].clean)
     batch = model.batch(tokens.ids)
-    bridge = Bridge(model.bridge, model.info.n_heads)
+    bridge = Bridge(model.bridge)
     layer = 23 * model.info.n_layers // 30
     stack = (Ablate(Head(layer, model.info.n_heads // 3)),)
     edits = model.edits(tokens, stack)

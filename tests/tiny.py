@@ -71,13 +71,32 @@ def config(family: str) -> Any:
             return transformers.MistralConfig(**llama, num_key_value_heads=2, sliding_window=None)
         case "qwen2":
             return transformers.Qwen2Config(**llama, num_key_value_heads=1)
-        case "neox":  # not covered by the engine: runs on the bridge
+        case "mistral-window":
+            return transformers.MistralConfig(**llama, num_key_value_heads=2, sliding_window=5)
+        case "qwen3":
+            return transformers.Qwen3Config(**llama, num_key_value_heads=2, head_dim=16)
+        case "gemma2":  # every other layer looks at five positions
+            return transformers.Gemma2Config(
+                **llama, num_key_value_heads=2, head_dim=16, query_pre_attn_scalar=20, sliding_window=5,
+                attn_logit_softcapping=5.0, final_logit_softcapping=3.0,
+            )  # fmt: skip
+        case "neox":
             return transformers.GPTNeoXConfig(**llama)
+        case "neox-sequential":
+            return transformers.GPTNeoXConfig(**llama, use_parallel_residual=False)
+        case "opt":  # not covered by the engine: runs on the bridge
+            return transformers.OPTConfig(
+                vocab_size=shape["vocab"], hidden_size=shape["d_model"], num_hidden_layers=shape["layers"], ffn_dim=48,
+                num_attention_heads=shape["heads"], max_position_embeddings=shape["context"], word_embed_proj_dim=shape["d_model"],
+                pad_token_id=0, bos_token_id=0, eos_token_id=0,
+            )  # fmt: skip
     raise ValueError(family)
 
 
-FAMILIES = ("gpt2", "llama", "llama3-rope", "mistral", "qwen2", "neox")
-COVERED = tuple(family for family in FAMILIES if family != "neox")
+COVERED = (
+    "gpt2", "llama", "llama3-rope", "mistral", "mistral-window", "qwen2", "qwen3", "gemma2", "neox", "neox-sequential",
+)  # fmt: skip
+FAMILIES = (*COVERED, "opt")
 
 
 def hf_model(family: str) -> Any:

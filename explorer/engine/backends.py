@@ -1,5 +1,6 @@
 """Two backends with one meaning: the engine's own forward pass, and the locked bridge for all other models."""
 
+import math
 import threading
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from explorer.core.errors import SiteError
 from explorer.engine.edits import Kind, Tape
-from explorer.engine.forward import KeyValues, Start, forward, unembed
+from explorer.engine.forward import KeyValues, Start, forward, soft_cap, unembed
 from explorer.models.decoder import Decoder
 
 
@@ -66,9 +67,11 @@ class Bridge:
     name = "bridge"
     can_resume = False
 
-    def __init__(self, bridge: Any, n_heads: int) -> None:
+    def __init__(self, bridge: Any) -> None:
         self.bridge = bridge
-        self.n_heads = n_heads
+        config = bridge.original_model.config.get_text_config()
+        self.n_heads = config.num_attention_heads
+        self.logit_softcap: float | None = getattr(config, "final_logit_softcapping", None)
         self.lock = threading.RLock()
         self.n_layers = len(bridge.blocks)
 
@@ -118,10 +121,24 @@ class Bridge:
     def unembed(self, resid: Tensor) -> Tensor:
         with self.lock:
             flat = resid.reshape(1, -1, resid.shape[-1])
-            return torch.as_tensor(self.bridge.unembed(self.bridge.ln_final(flat))).reshape(*resid.shape[:-1], -1)
+            logits = torch.as_tensor(self.bridge.unembed(self.bridge.ln_final(flat))).reshape(*resid.shape[:-1], -1)
+        return logits if self.logit_softcap is None else soft_cap(logits, self.logit_softcap)
+
+    @torch.no_grad()
+    def own_logits(self, tokens: Int[Tensor, "batch pos"]) -> Tensor:
+        """Logits [batch, pos, vocab] of the bridge's own forward pass: what every other path must reproduce."""
+        with self.lock:
+            return torch.as_tensor(self.bridge(tokens))
 
 
-def log_probs(backend: Backend, tokens: Sequence[int], device: str) -> Tensor:
-    """Log-probabilities [pos, vocab] of one text without interventions."""
-    batch = torch.tensor([list(tokens)], device=device)
-    return backend.unembed(backend.run(batch, Tape((), ()))[0]).double().log_softmax(-1)
+def largest_difference(backend: Backend, oracle: Bridge, texts: Sequence[Sequence[int]], device: str) -> float:
+    """Largest |Δ log-prob| of a backend to the bridge's own forward pass; infinite where a value is not a number."""
+    worst = 0.0
+    for ids in texts:
+        batch = torch.tensor([list(ids)], device=device)
+        ours = backend.unembed(backend.run(batch, Tape((), ())))
+        difference = (
+            (ours.double().log_softmax(-1) - oracle.own_logits(batch).double().log_softmax(-1)).abs().max().item()
+        )
+        worst = max(worst, float("inf") if math.isnan(difference) else difference)
+    return worst

@@ -58,6 +58,7 @@ class Tape:
     def __init__(self, edits: Iterable[Edit], wanted: Iterable[Kind], offset: int = 0) -> None:
         self.offset = offset
         self.kept: dict[Kind, dict[int, Tensor]] = {kind: {} for kind in wanted}
+        self.visited: set[tuple[Kind, int]] = set()
         self.edits: dict[tuple[Kind, int], list[Edit]] = defaultdict(list)
         for edit in edits:
             self.edits[edit.kind, edit.layer].append(edit)
@@ -65,7 +66,12 @@ class Tape:
     def needs(self, kind: Kind, layer: int) -> bool:
         return kind in self.kept or (kind, layer) in self.edits
 
+    def missed(self) -> list[Edit]:
+        """Edits whose activation never came by: the model has none."""
+        return [edit for place, edits in self.edits.items() if place not in self.visited for edit in edits]
+
     def __call__(self, kind: Kind, layer: int, value: Tensor) -> Tensor:
+        self.visited.add((kind, layer))
         for edit in self.edits.get((kind, layer), ()):
             value = edit.apply(value, self.offset)
         if kind in self.kept:

@@ -114,4 +114,6 @@ def address(site: Site, info: ModelInfo) -> tuple[Kind, int, int | None]:
         case MlpOut(layer):
             return "mlp_out", layer, None
         case Resid(layer, kind):
+            if kind == "resid_mid" and info.parallel:
+                raise SiteError(f"{site}: {info.title} has none, its attention and MLP read the same stream.")
             return kind, layer, None

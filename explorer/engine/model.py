@@ -1,6 +1,5 @@
 """A loaded model: weights, tokenizer, backend, self-check and cache behind one small face."""
 
-import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,8 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from explorer.core.errors import ModelError, SiteError
 from explorer.core.provenance import Provenance
-from explorer.engine.backends import Backend, Bridge, Engine, log_probs
+from explorer.engine.backends import Backend, Bridge, Engine, largest_difference
 from explorer.engine.cache import ByteCache
 from explorer.engine.edits import Edit, Kind, Tape, first_layer
 from explorer.engine.forward import Start
@@ -117,6 +117,8 @@ class Model:
             for kind in kinds:
                 tape.kept[kind].update({layer: base.kept[kind][layer][None] for layer in range(first)})
         final = self.runtime.run(self.batch(tokens.ids), tape, start)[0]
+        for edit in tape.missed():
+            raise SiteError(f"L{edit.layer}.{edit.kind}: {self.info.title} has none.")
         kept = {kind: {layer: value[0] for layer, value in layers.items()} for kind, layers in tape.kept.items()}
         return Activations(kept, final, first)
 
@@ -173,16 +175,11 @@ def load_model(
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     weights = load_weights(source, dtype, device, progress)
     progress(0.8, "Starting the bridge")
-    bridge = boot_bridge(weights.hf_model, weights.tokenizer, weights.info.key)
-    locked = Bridge(bridge, weights.info.n_heads)
+    bridge = boot_bridge(weights.hf_model, weights.tokenizer, weights.info.source)
     progress(0.9, "Comparing engine and bridge")
-    engine, check = (
-        checked_engine(weights, locked)
-        if backend == "auto"
-        else (None, SelfCheck(True, None, 0.0, 0, "runs on the bridge, as asked for"))
-    )
+    runtime, check = choose_backend(weights, Bridge(bridge), allow_engine=backend == "auto")
     progress(1.0, "Ready")
-    return Model(weights, bridge, engine or locked, check)
+    return Model(weights, bridge, runtime, check)
 
 
 def bar_progress(bar: Any) -> Progress:
@@ -193,22 +190,29 @@ def bar_progress(bar: Any) -> Progress:
     return show
 
 
-def checked_engine(weights: LoadedWeights, bridge: Bridge) -> tuple[Engine | None, SelfCheck]:
-    """The engine, if it covers the model and reproduces the bridge; and the record of the comparison."""
-    limit = CHECK_LIMITS[weights.info.dtype]
-    try:
-        engine = Engine(read_decoder(weights.hf_model))
-    except UnsupportedError as error:
-        return None, SelfCheck(False, None, limit, 0, f"runs on the bridge: {error}")
-    probes = probe_ids(weights)
-    worst = 0.0
-    for ids in probes:
-        ours, theirs = (log_probs(backend, ids, weights.info.device) for backend in (engine, bridge))
-        difference = (ours - theirs).abs().max().item()
-        worst = max(worst, float("inf") if math.isnan(difference) else difference)
-    passed = worst <= limit
-    reason = "" if passed else "runs on the bridge, because the engine does not reproduce it"
-    return (engine if passed else None), SelfCheck(passed, worst, limit, len(probes), reason)
+def choose_backend(weights: LoadedWeights, bridge: Bridge, allow_engine: bool) -> tuple[Backend, SelfCheck]:
+    """The engine, if it covers the model and reproduces the bridge's own forward pass; else the bridge, with the reason.
+
+    `ModelError` where not even the bridge's residual stream gives its own logits: then no view would be right.
+    """
+    limit, probes, device = CHECK_LIMITS[weights.info.dtype], probe_ids(weights), weights.info.device
+    reason = "runs on the bridge, as asked for"
+    if allow_engine:
+        try:
+            engine = Engine(read_decoder(weights.hf_model))
+            difference = largest_difference(engine, bridge, probes, device)
+            if difference <= limit:
+                return engine, SelfCheck(True, difference, limit, len(probes))
+            reason = f"runs on the bridge, because the engine does not reproduce it (|Δ log-prob| {difference:.1e})"
+        except UnsupportedError as error:
+            reason = f"runs on the bridge: {error}"
+    difference = largest_difference(bridge, bridge, probes, device)
+    if difference > limit:
+        raise ModelError(
+            f"{weights.info.title} ({weights.info.architecture}) cannot be shown: its final norm and unembedding do not give "
+            f"its own logits (largest |Δ log-prob| {difference:.1e}, limit {limit:.0e}), so no view of it would be right."
+        )
+    return bridge, SelfCheck(True, difference, limit, len(probes), reason)
 
 
 def probe_ids(weights: LoadedWeights) -> list[list[int]]:

@@ -15,21 +15,26 @@ Activation = Literal["gelu", "gelu_tanh", "silu", "relu"]
 
 @dataclass(frozen=True)
 class Linear:
-    weight: Float[Tensor, "out in"]
-    bias: Float[Tensor, " out"] | None = None
+    """`y = x Wᵀ + b`.  A weight [head, d_head, in] writes heads apart: a strided view where a family fuses q, k and v."""
+
+    weight: Float[Tensor, "*out in"]
+    bias: Float[Tensor, "*out"] | None = None
 
 
 @dataclass(frozen=True)
 class Norm:
     kind: NormKind
     eps: float
-    weight: Float[Tensor, " d_model"]
-    bias: Float[Tensor, " d_model"] | None = None
+    weight: Float[Tensor, " width"]
+    bias: Float[Tensor, " width"] | None = None
 
 
 @dataclass(frozen=True)
 class Rotary:
-    """Rotary position embedding (Su et al. 2021, RoFormer): half-split pairs, as Hugging Face arranges them."""
+    """Rotary position embedding (Su et al. 2021, RoFormer): half-split pairs, as Hugging Face arranges them.
+
+    Twice as many dimensions of each head as there are frequencies are rotated; the rest passes (partial rotary).
+    """
 
     inverse_frequencies: Float[Tensor, " half"]
     scaling: float = 1.0
@@ -48,6 +53,14 @@ class Block:
     gate: Linear | None
     """Gated MLP: `down(act(gate x) * up x)`; None for the plain `down(act(up x))`."""
     down: Linear
+    norm_q: Norm | None = None
+    norm_k: Norm | None = None
+    """Norms of each head's queries and keys, before the rotation (Qwen3)."""
+    norm_attn_out: Norm | None = None
+    norm_mlp_out: Norm | None = None
+    """Norms of what attention and MLP write to the residual stream (Gemma-2)."""
+    window: int | None = None
+    """Sliding-window attention: a destination looks at this many positions, itself included; None for all."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +69,20 @@ class Decoder:
     n_kv_heads: int
     d_head: int
     activation: Activation
+    attention_scale: float
+    """Factor on q·k; 1/√d_head but for Gemma-2."""
     embed: Float[Tensor, "vocab d_model"]
     embed_positions: Float[Tensor, "n_ctx d_model"] | None
     rotary: Rotary | None
     blocks: tuple[Block, ...]
     norm_final: Norm
     unembed: Linear
+    parallel: bool = False
+    """Attention and MLP read the same stream (GPT-NeoX); such a block has no resid_mid."""
+    embed_scale: float = 1.0
+    attention_softcap: float | None = None
+    """Scores s become c·tanh(s/c) before the softmax (Gemma-2)."""
+    logit_softcap: float | None = None
 
     @property
     def n_layers(self) -> int:

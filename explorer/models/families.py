@@ -84,6 +84,7 @@ def read_gpt2(model: Any) -> Decoder:
         n_kv_heads=config.n_head,
         d_head=d_model // config.n_head,
         activation=activation(config.activation_function),
+        attention_scale=(d_model // config.n_head) ** -0.5,
         embed=body.wte.weight.detach(),
         embed_positions=body.wpe.weight.detach(),
         rotary=None,
@@ -93,16 +94,68 @@ def read_gpt2(model: Any) -> Decoder:
     )
 
 
-def read_llama(model: Any) -> Decoder:
-    """Llama (Touvron et al. 2023) and its kin: RMSNorm, rotary, grouped-query attention, gated MLP."""
-    config, body = model.config, model.model
+def read_neox(model: Any) -> Decoder:
+    """GPT-NeoX (Black et al. 2022; Pythia): parallel blocks, partial rotary, q, k and v fused head by head."""
+    config, body = model.config, model.gpt_neox
+    n_heads, eps = config.num_attention_heads, config.layer_norm_eps
+    d_head = config.hidden_size // n_heads
+    blocks = []
+    for block in body.layers:
+        q, k, v = per_head(block.attention.query_key_value, n_heads, d_head)
+        blocks.append(
+            Block(
+                norm_attention=norm(block.input_layernorm, "layer", eps),
+                q=q,
+                k=k,
+                v=v,
+                o=linear(block.attention.dense),
+                norm_mlp=norm(block.post_attention_layernorm, "layer", eps),
+                up=linear(block.mlp.dense_h_to_4h),
+                gate=None,
+                down=linear(block.mlp.dense_4h_to_h),
+            )
+        )
+    return Decoder(
+        n_heads=n_heads,
+        n_kv_heads=n_heads,
+        d_head=d_head,
+        activation=activation(config.hidden_act),
+        attention_scale=d_head**-0.5,
+        embed=body.embed_in.weight.detach(),
+        embed_positions=None,
+        rotary=rotary(config, body.rotary_emb),
+        blocks=tuple(blocks),
+        norm_final=norm(body.final_layer_norm, "layer", eps),
+        unembed=linear(model.get_output_embeddings()),
+        parallel=config.use_parallel_residual,
+    )
+
+
+def per_head(module: Any, n_heads: int, d_head: int) -> list[Linear]:
+    """Views of q, k and v in a matrix that holds them head by head: [head, (q, k, v), d_head, in]."""
+    weight = module.weight.detach().view(n_heads, 3, d_head, -1)
+    bias = None if module.bias is None else module.bias.detach().view(n_heads, 3, d_head)
+    return [Linear(weight[:, part], None if bias is None else bias[:, part]) for part in range(3)]
+
+
+def rotary(config: Any, module: Any) -> Rotary:
     rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
     if rope not in ROPE_TYPES:
         raise UnsupportedError(f"rotary type {rope!r} is not covered")
-    window = getattr(config, "sliding_window", None)
-    if getattr(config, "use_sliding_window", True) and window and window < config.max_position_embeddings:
-        raise UnsupportedError(f"sliding-window attention (window {window}) is not covered")
+    return Rotary(module.inv_freq.detach(), float(module.attention_scaling))
+
+
+def window_of(config: Any, block: Any) -> int | None:
+    """A layer's sliding window, where its configuration switches it on and the context is longer."""
+    window = getattr(block.self_attn, "sliding_window", getattr(config, "sliding_window", None))
+    return window if window and window < config.max_position_embeddings else None
+
+
+def read_llama(model: Any) -> Decoder:
+    """Llama (Touvron et al. 2023) and its kin: RMSNorm, rotary, grouped-query attention, gated MLP; Qwen3 norms q and k."""
+    config, body = model.config, model.model
     eps = config.rms_norm_eps
+    d_head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     blocks = tuple(
         Block(
             norm_attention=norm(block.input_layernorm, "rms", eps),
@@ -114,26 +167,82 @@ def read_llama(model: Any) -> Decoder:
             up=linear(block.mlp.up_proj),
             gate=linear(block.mlp.gate_proj),
             down=linear(block.mlp.down_proj),
+            norm_q=optional_norm(block.self_attn, "q_norm", eps),
+            norm_k=optional_norm(block.self_attn, "k_norm", eps),
+            window=window_of(config, block),
         )
         for block in body.layers
     )
     return Decoder(
         n_heads=config.num_attention_heads,
         n_kv_heads=config.num_key_value_heads,
-        d_head=getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
+        d_head=d_head,
         activation=activation(config.hidden_act),
+        attention_scale=d_head**-0.5,
         embed=body.embed_tokens.weight.detach(),
         embed_positions=None,
-        rotary=Rotary(body.rotary_emb.inv_freq.detach(), float(body.rotary_emb.attention_scaling)),
+        rotary=rotary(config, body.rotary_emb),
         blocks=blocks,
         norm_final=norm(body.norm, "rms", eps),
         unembed=linear(model.lm_head),
     )
 
 
+def optional_norm(module: Any, name: str, eps: float) -> Norm | None:
+    found = getattr(module, name, None)
+    return None if found is None else norm(found, "rms", eps)
+
+
+def read_gemma2(model: Any) -> Decoder:
+    """Gemma-2 (Riviere et al. 2024): norms before and after each part, soft caps, scaled embeddings, every other layer local."""
+    config, body = model.config, model.model
+    eps = config.rms_norm_eps
+    blocks = tuple(
+        Block(
+            norm_attention=unit_norm(block.input_layernorm, eps),
+            q=linear(block.self_attn.q_proj),
+            k=linear(block.self_attn.k_proj),
+            v=linear(block.self_attn.v_proj),
+            o=linear(block.self_attn.o_proj),
+            norm_mlp=unit_norm(block.pre_feedforward_layernorm, eps),
+            up=linear(block.mlp.up_proj),
+            gate=linear(block.mlp.gate_proj),
+            down=linear(block.mlp.down_proj),
+            norm_attn_out=unit_norm(block.post_attention_layernorm, eps),
+            norm_mlp_out=unit_norm(block.post_feedforward_layernorm, eps),
+            window=window_of(config, block),
+        )
+        for block in body.layers
+    )
+    return Decoder(
+        n_heads=config.num_attention_heads,
+        n_kv_heads=config.num_key_value_heads,
+        d_head=config.head_dim,
+        activation=activation(config.hidden_activation),
+        attention_scale=config.query_pre_attn_scalar**-0.5,
+        embed=body.embed_tokens.weight.detach(),
+        embed_positions=None,
+        rotary=rotary(config, body.rotary_emb),
+        blocks=blocks,
+        norm_final=unit_norm(body.norm, eps),
+        unembed=linear(model.lm_head),
+        embed_scale=config.hidden_size**0.5,
+        attention_softcap=config.attn_logit_softcapping,
+        logit_softcap=config.final_logit_softcapping,
+    )
+
+
+def unit_norm(module: Any, eps: float) -> Norm:
+    """Gemma keeps a norm's weight as its distance from 1; the sum is a vector of its own, a few kilobytes a layer."""
+    return Norm("rms", eps, 1 + module.weight.detach())
+
+
 FAMILIES: dict[str, Callable[[Any], Decoder]] = {
     "GPT2LMHeadModel": read_gpt2,
+    "GPTNeoXForCausalLM": read_neox,
     "LlamaForCausalLM": read_llama,
     "MistralForCausalLM": read_llama,
     "Qwen2ForCausalLM": read_llama,
+    "Qwen3ForCausalLM": read_llama,
+    "Gemma2ForCausalLM": read_gemma2,
 }

@@ -35,6 +35,8 @@ class ModelInfo:
     device: str
     weight_hash: str
     """SHA-256 over the weight files."""
+    parallel: bool = False
+    """Attention and MLP read the same stream, so there is no resid_mid."""
 
     @property
     def title(self) -> str:
@@ -43,19 +45,17 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class SelfCheck:
-    """The engine's log-probabilities against the bridge's, on probe prompts, at load."""
+    """Log-probabilities of the code that runs the model against the bridge's own forward pass, on probe prompts, at load."""
 
     passed: bool
-    max_difference: float | None
-    """Largest |difference| of a log-probability over all positions and tokens; None if the engine could not run."""
+    max_difference: float
+    """Largest |difference| of a log-probability over all positions and tokens."""
     limit: float
     n_probes: int
     reason: str = ""
     """Why the engine is not used, where it is not."""
 
     def __str__(self) -> str:
-        if self.max_difference is None:
-            return self.reason
         sign = "≤" if self.passed else ">"
         text = f"max |Δ log-prob| {self.max_difference:.1e} {sign} {self.limit:.0e} on {self.n_probes} probe prompts"
         return f"{text}: {self.reason}" if self.reason else text

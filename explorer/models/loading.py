@@ -116,4 +116,5 @@ def describe(key: str, directory: Path, hf_model: Any, weight_hash: str) -> Mode
         dtype=str(hf_model.dtype).removeprefix("torch."),
         device=str(hf_model.device),
         weight_hash=weight_hash,
+        parallel=bool(getattr(config, "use_parallel_residual", False) or getattr(config, "parallel_attn", False)),
     )

@@ -31,7 +31,7 @@ def test_every_family_loads_and_is_checked(tiny_models, family: str) -> None:
         assert model.check.max_difference is not None and model.check.max_difference < 1e-5
         assert model.check.n_probes == 4
     else:
-        assert model.backend == "bridge" and "no forward pass for GPTNeoX" in str(model.check)
+        assert model.backend == "bridge" and "no forward pass for OPT" in str(model.check)
     assert model.info.n_layers == 3 and model.info.n_heads == 4 and model.info.dtype == "float64"
 
 
@@ -54,8 +54,17 @@ def test_an_engine_that_does_not_reproduce_the_bridge_is_not_used(tiny_directori
 
     monkeypatch.setattr(module, "read_decoder", wrong)
     model = load_model(str(tiny_directories["llama"]))
-    assert model.backend == "bridge" and not model.check.passed
-    assert "does not reproduce" in str(model.check)
+    assert model.backend == "bridge" and "does not reproduce" in str(model.check)
+    assert model.check.passed  # the bridge itself is checked too
+
+
+def test_a_model_whose_own_logits_are_not_reproduced_is_refused(tiny_directories, monkeypatch) -> None:
+    from explorer.engine import backends
+
+    unembed = backends.Bridge.unembed
+    monkeypatch.setattr(backends.Bridge, "unembed", lambda self, resid: 1.01 * unembed(self, resid))
+    with pytest.raises(ModelError, match="cannot be shown: its final norm and unembedding do not give its own logits"):
+        load_model(str(tiny_directories["opt"]))
 
 
 def test_pickles_are_refused(copy: Path) -> None:

@@ -134,13 +134,13 @@ def test_a_trailing_space_is_warned_of(open_page) -> None:
 def test_the_model_card_shows_backend_and_check(open_page, tiny_directories) -> None:
     said = words(open_page("prompt", **PAIR))
     assert "engine (own forward pass)" in said and "max |Δ log-prob|" in said and "LlamaForCausalLM" in said
-    said = words(open_page("prompt", model=str(tiny_directories["neox"]), **PAIR))
-    assert "TransformerBridge" in said and "no forward pass for GPTNeoX" in said
+    said = words(open_page("prompt", model=str(tiny_directories["opt"]), **PAIR))
+    assert "TransformerBridge" in said and "no forward pass for OPT" in said
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_pages_work_on_the_bridge(open_page, tiny_directories, name) -> None:
-    app = open_page(name, model=str(tiny_directories["neox"]), **PAIR, do=["L1H2:zero"])
+    app = open_page(name, model=str(tiny_directories["opt"]), **PAIR, do=["L1H2:zero"])
     assert not app.exception and not app.error
 
 

@@ -7,6 +7,7 @@
     ├── InterventionError  an intervention that cannot be carried out
     ├── ModelError         a model that cannot be had
     │   ├── ModelNotFoundError   nothing by that name can be reached
+    │   ├── NotDownloadedError   a hub model that is not on this machine, and may not be fetched unasked
     │   ├── UnsafeFileError      weights in a format that can run code
     │   └── DamagedModelError    files or weights that are broken
     └── StateError         an address (URL) or record that cannot be read
@@ -41,6 +42,10 @@ class ModelError(ExplorerError):
 
 class ModelNotFoundError(ModelError):
     """No catalog key, directory or reachable hub id by that name."""
+
+
+class NotDownloadedError(ModelError):
+    """A hub model that is not on this machine; fetching it needs the user's word."""
 
 
 class UnsafeFileError(ModelError):

@@ -162,18 +162,22 @@ def load_model(
     dtype: DType = "float32",
     device: str = "cpu",
     backend: Literal["auto", "bridge"] = "auto",
+    download: bool = True,
     progress: Progress | None = None,
 ) -> Model:
     """Load a model by catalog key, directory or hub id, and check it.
 
     The engine runs it if its log-probabilities equal the bridge's on probe prompts; else the bridge does, behind a
-    lock, and `model.check` says why.  Raises `ModelError` (not found, unsafe file format, damaged).
+    lock, and `model.check` says why.  `download=False` refuses a hub model that is not on this machine.
+    Raises `ModelError` (not found, not downloaded, unsafe file format, damaged).
     """
     if progress is None:
         with tqdm(total=100, desc=f"Loading {source}", leave=False, disable=None) as bar:
-            return load_model(source, dtype=dtype, device=device, backend=backend, progress=bar_progress(bar))
+            return load_model(
+                source, dtype=dtype, device=device, backend=backend, download=download, progress=bar_progress(bar)
+            )
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    weights = load_weights(source, dtype, device, progress)
+    weights = load_weights(source, dtype, device, progress, download)
     progress(0.8, "Starting the bridge")
     bridge = boot_bridge(weights.hf_model, weights.tokenizer, weights.info.source)
     progress(0.9, "Comparing engine and bridge")

@@ -10,7 +10,7 @@ from urllib.parse import urlparse
 from huggingface_hub import constants, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-from explorer.core.errors import ModelNotFoundError
+from explorer.core.errors import ModelNotFoundError, NotDownloadedError
 from explorer.models.catalog import CATALOG
 from explorer.models.info import Progress
 
@@ -20,14 +20,16 @@ PATIENCE = 1.5
 """Seconds to wait for an answer before the hub counts as out of reach (the hub library's own retries take 23)."""
 
 
-def fetch(hub_id: str, progress: Progress) -> Path:
-    """Directory of the model `hub_id`: from the hub's local cache, else downloaded (no pickle files)."""
+def fetch(hub_id: str, progress: Progress, download: bool) -> Path:
+    """Directory of the model `hub_id`: from the hub's local cache, else downloaded (no pickle files) if that is allowed."""
     if not HUB_ID.fullmatch(hub_id):
         raise ModelNotFoundError(f"{hub_id[:80]!r} is neither a catalog key, nor a directory, nor a hub id.{advice()}")
     try:
         return Path(snapshot_download(hub_id, allow_patterns=WANTED, local_files_only=True))
     except (LocalEntryNotFoundError, OSError, ValueError):
         pass
+    if not download:
+        raise NotDownloadedError(f"{hub_id!r} is a model of the Hugging Face hub that is not on this machine.")
     if not is_reachable():
         raise ModelNotFoundError(
             f"{hub_id!r} is not on this machine and the hub cannot be reached (offline). "

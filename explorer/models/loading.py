@@ -22,7 +22,7 @@ class LoadedWeights:
     info: ModelInfo
 
 
-def resolve(source: str, progress: Progress) -> Path:
+def resolve(source: str, progress: Progress, download: bool) -> Path:
     """Directory of a catalog key, a local directory or GGUF file, or a hub id (in this order)."""
     name = source.strip()
     if not name:
@@ -40,12 +40,12 @@ def resolve(source: str, progress: Progress) -> Path:
         return path
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise ModelError(f"There is no directory {path}.")
-    return hub.fetch(name, progress)
+    return hub.fetch(name, progress, download)
 
 
-def load_weights(source: str, dtype: DType, device: str, progress: Progress) -> LoadedWeights:
+def load_weights(source: str, dtype: DType, device: str, progress: Progress, download: bool = True) -> LoadedWeights:
     """Load and check a model: readable files, every weight present and finite, a tokenizer that works."""
-    directory = resolve(source, progress)
+    directory = resolve(source, progress, download)
     paths = files.weight_files(directory)
     progress(0.3, "Loading weights")
     hf_model = read_model(directory, dtype).to(device)

@@ -8,7 +8,7 @@ from explorer.engine.model import Model
 from explorer.models.catalog import CATALOG
 from explorer.prompts.examples import EXAMPLES
 from explorer.prompts.tokens import advice, with_leading_space
-from explorer.ui import session
+from explorer.ui import models, session
 from explorer.ui.desk import Desk
 from explorer.ui.html import facts, safe_html
 from explorer.ui.state import Workbench
@@ -19,13 +19,22 @@ BOS_LABELS = {"default": "tokenizer's default", "on": "on", "off": "off"}
 def model_picker(bench: Workbench) -> None:
     """Catalog keys, or any hub id or directory typed in."""
     options = list(dict.fromkeys([*CATALOG, bench.model]))
+    st.session_state["w_model"] = bench.model
     st.selectbox(
         "Model",
         options,
         accept_new_options=True,
         help="Choose from the catalog, or type a hub id (for example gpt2), a model's directory or a .gguf file, then press Enter.",
-        **session.bound("model", bench.model),
+        key="w_model",
+        on_change=choose_model,
     )
+
+
+def choose_model() -> None:
+    """A model picked or typed by hand may be fetched from the hub."""
+    if chosen := st.session_state["w_model"]:
+        models.ask(chosen)
+        session.update(model=chosen)
 
 
 def model_card(model: Model) -> None:

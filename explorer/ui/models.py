@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import streamlit as st
 
-from explorer.core.errors import ExplorerError
+from explorer.core.errors import ExplorerError, NotDownloadedError
 from explorer.engine.model import Model, load_model
 
 KEEP = 2
@@ -19,18 +19,22 @@ class Loading:
     """A load under way, or its outcome."""
 
     source: str
+    download: bool = False
+    """Whether the user asked for this model, so that the hub may be called."""
     fraction: float = 0.0
     stage: str = "Starting"
     model: Model | None = None
     error: str | None = None
+    not_downloaded: bool = False
     done: threading.Event = field(default_factory=threading.Event)
     started: float = field(default_factory=time.monotonic)
 
     def run(self) -> None:
         try:
-            self.model = load_model(self.source, progress=self.show)
+            self.model = load_model(self.source, download=self.download, progress=self.show)
         except ExplorerError as error:
             self.error = str(error)
+            self.not_downloaded = isinstance(error, NotDownloadedError)
         except MemoryError:
             self.error = "The machine has too little memory for this model."
         except Exception as error:  # a library's own failure must reach the page as a sentence
@@ -49,11 +53,15 @@ class ModelPool:
         self._loads: OrderedDict[str, Loading] = OrderedDict()
         self._lock = threading.Lock()
 
-    def request(self, source: str) -> Loading:
-        """The load of a model: under way, finished, or failed; starts it if there is none."""
+    def request(self, source: str, download: bool = False) -> Loading:
+        """The load of a model: under way, finished, or failed; starts it if there is none.
+
+        One that failed for want of permission to download is started again when the permission is there.
+        """
         with self._lock:
-            if source not in self._loads:
-                load = self._loads[source] = Loading(source)
+            found = self._loads.get(source)
+            if found is None or (found.not_downloaded and download):
+                load = self._loads[source] = Loading(source, download)
                 threading.Thread(target=load.run, name=f"load {source}", daemon=True).start()
                 self._drop_oldest()
             self._loads.move_to_end(source)
@@ -73,9 +81,18 @@ class ModelPool:
 POOL = ModelPool()
 
 
+ASKED = "_asked_models"
+"""Models that this browser's user chose or confirmed.  An address alone must not make the app call the hub."""
+
+
+def ask(source: str) -> None:
+    """The user wants this model, from the hub if need be."""
+    st.session_state[ASKED] = {*st.session_state.get(ASKED, ()), source}
+
+
 def model(source: str) -> Model | None:
     """The model, when it is there; shows progress while it loads, and a message in place where it fails."""
-    load = POOL.request(source)
+    load = POOL.request(source, source in st.session_state.get(ASKED, ()))
     if not load.done.wait(0.05):
         place = st.empty()
         while not load.done.wait(0.1):
@@ -86,5 +103,8 @@ def model(source: str) -> Model | None:
         with st.container(key="model_error"):
             st.error("The model is not loaded.", icon=":material/error:")
             st.text(load.error)
-            st.button("Try again", key="retry_model", on_click=POOL.forget, args=(source,))
+            if load.not_downloaded:
+                st.button("Download it from the hub", key="download_model", on_click=ask, args=(source,))
+            else:
+                st.button("Try again", key="retry_model", on_click=POOL.forget, args=(source,))
     return load.model

@@ -203,7 +203,9 @@ def test_a_broken_address_is_explained_and_the_rest_works(visit) -> None:
 
 def test_an_unknown_model_leaves_the_page_standing(visit) -> None:
     page = visit("/?model=some-lab/unknown&do=L23H3:zero", wait_for=".st-key-model_error")
-    expect(page.locator(".st-key-model_error")).to_contain_text("cannot be reached")
+    expect(page.locator(".st-key-model_error")).to_contain_text("not on this machine")
+    page.get_by_role("button", name="Download it from the hub").click()
+    expect(page.locator(".st-key-model_error")).to_contain_text("cannot be reached", timeout=10_000)
     expect(page.get_by_role("textbox", name="Clean prompt")).to_be_visible()
     expect(page.locator(".st-key-entry_0_row")).to_contain_text("L23H3 · zero")
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from explorer.core.errors import DamagedModelError, ModelError, ModelNotFoundError, UnsafeFileError
+from explorer.core.errors import DamagedModelError, ModelError, ModelNotFoundError, NotDownloadedError, UnsafeFileError
 from explorer.engine.model import load_model
 from explorer.models import hub
 from explorer.models.catalog import CATALOG
@@ -134,6 +134,12 @@ def test_an_unknown_hub_id_is_answered_within_two_seconds_offline() -> None:
     with pytest.raises(ModelNotFoundError, match=r"offline.*need no network: smollm2"):
         load_model("some-lab/unknown-model")
     assert time.monotonic() - start < 2
+
+
+def test_a_hub_model_is_not_fetched_unasked(monkeypatch) -> None:
+    monkeypatch.setattr(hub, "is_reachable", lambda: pytest.fail("the hub was called"))
+    with pytest.raises(NotDownloadedError, match="not on this machine"):
+        load_model("some-lab/unknown-model", download=False)
 
 
 def test_a_network_without_an_answer_costs_at_most_two_seconds(monkeypatch) -> None:

@@ -92,12 +92,16 @@ def test_prompts_that_cannot_run_leave_the_page_standing(open_page, name, text, 
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_an_unknown_model_is_a_message_in_place(open_page, name) -> None:
-    app = open_page(name, model="some-lab/unknown", **PAIR, do=["L1H2:zero"])
-    assert not app.exception and "offline" in words(app)
-    assert len(app.sidebar.toggle) == 1
+def test_an_address_does_not_call_the_hub_but_its_reader_may(open_page, name) -> None:
+    app = open_page(name, model=f"some-lab/{name}", **PAIR, do=["L1H2:zero"])
+    assert not app.exception and "not on this machine" in words(app)
+    assert len(app.sidebar.toggle) == 1  # nothing is lost
+    app.button(key="download_model").click().run()
+    assert not app.exception and "offline" in words(app) and app.button(key="retry_model")
     if name == "prompt":
         assert app.text_area(key="w_clean").value == PROMPT
+        app.selectbox(key="w_model").set_value("smollm2").run()
+        assert app.query_params["model"] in ("smollm2", ["smollm2"]) and not app.exception
 
 
 @pytest.mark.parametrize("name", PAGES)

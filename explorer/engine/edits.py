@@ -5,7 +5,7 @@ Edits of one activation apply in the order of the stack, so the last one stands.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,8 +16,6 @@ Kind = Literal["resid_pre", "pattern", "z", "attn_out", "resid_mid", "mlp_out", 
 
 `z` is [batch, pos, head, d_head]; `pattern` [batch, head, dest, source]; all others [batch, pos, d_model].
 """
-
-Visit = Callable[[Kind, int, Tensor], Tensor]
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,10 +7,6 @@ Progress = Callable[[float, str], None]
 """Called with the fraction done (0 to 1) and the stage in words."""
 
 
-def silent(fraction: float, stage: str) -> None:
-    """A `Progress` that shows nothing."""
-
-
 @dataclass(frozen=True)
 class ModelInfo:
     """Identity and shape of a model."""

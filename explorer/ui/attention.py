@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 
 from explorer.analyses.attention import HEAD_TYPES, NAMED_ABOVE, Attention, attention
@@ -57,10 +58,11 @@ def grid(desk: Desk, views: Views) -> None:
         st.selectbox(
             "Outline by head type", get_args(Score), help=SCORE_HELP, width=180, **session.bound("score", bench.score)
         )
-    scores = None if bench.score == "none" else scores_of(views, bench.show, bench.score)
+    show = shown_run(desk)
+    scores = None if bench.score == "none" else scores_of(views, show, bench.score)
     shown = plots.grid(
-        views.patterns(bench.show),
-        difference=bench.show == "difference",
+        views.patterns(show),
+        difference=show == "difference",
         ablated=[head for head in bench.ablated_heads() if fits(desk, head)],
         selected=clamped(desk),
         scores=scores,
@@ -70,6 +72,11 @@ def grid(desk: Desk, views: Views) -> None:
     st.caption(
         "Layer 0 at the bottom; in each thumbnail destinations run down, sources across. Dotted: open on the right. Orange: ablated."
     )
+
+
+def shown_run(desk: Desk) -> Show:
+    """What the page shows; without an intervention at work there is one run only."""
+    return desk.bench.show if desk.changed else "baseline"
 
 
 def scores_of(views: Views, show: Show, score: Any) -> np.ndarray:
@@ -98,7 +105,7 @@ def one_head(desk: Desk, views: Views) -> None:
         st.markdown(f"**{head}**: {types_in_words(views, head)}", help=SCORE_HELP)
         act(desk, head, "act_head")
     texts = desk.tokens.texts
-    show = desk.bench.show if desk.changed else "baseline"
+    show = shown_run(desk)
     pattern = views.patterns(show)[head.layer, head.head]
     large = plots.head(pattern, texts, difference=show == "difference", title=f"{head}, {show}", selected=desk.position)
     heatmap(large, "head_large", read_row)
@@ -122,17 +129,25 @@ def types_in_words(views: Views, head: Head) -> str:
 
 
 def head_types(views: Views) -> None:
-    """The heads that a type names, strongest first."""
-    changed = views.changed.frame
-    named = changed[changed["type"] != ""].copy()
-    strongest = views.baseline.frame
-    named["strength"] = named[list(HEAD_TYPES)].max(axis=1)
-    named["baseline"] = strongest.loc[named.index, list(HEAD_TYPES)].max(axis=1)
-    named.insert(0, "name", [f"L{row.layer}H{row.head}" for row in named.itertuples()])
-    with st.expander(f"Head types: {len(named)} heads score above {NAMED_ABOVE}", key="head_types"):
+    """The heads that a type names in the changed run, strongest first, with both runs' scores of that type."""
+    frame = views.changed.frame
+    named = [
+        (int(layer), int(head), name)
+        for name in HEAD_TYPES
+        for layer, head in frame.loc[frame["type"] == name, ["layer", "head"]].to_numpy()
+    ]
+    table = pd.DataFrame(
+        {
+            "head": [f"L{layer}H{head}" for layer, head, _ in named],
+            "type": [name for *_, name in named],
+            "baseline": [views.baseline.scores[name][layer, head] for layer, head, name in named],
+            "changed": [views.changed.scores[name][layer, head] for layer, head, name in named],
+        }
+    )
+    with st.expander(f"Head types: {len(table)} heads score above {NAMED_ABOVE}", key="head_types"):
         st.caption(SCORE_HELP)
         if views.changed.left_out:
             left_out = ", ".join(map(str, views.changed.left_out))
             st.caption(f"The scores leave out what is tied to this prompt's positions: {left_out}.")
-        ordered = named.sort_values(["type", "strength"], ascending=[True, False])
-        st.dataframe(ordered[["name", "type", *HEAD_TYPES]].round(3), hide_index=True, width="stretch")
+        ordered = table.sort_values(["type", "changed"], ascending=[True, False])
+        st.dataframe(ordered.round(3), hide_index=True, width="stretch")

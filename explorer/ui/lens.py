@@ -72,10 +72,8 @@ def grid(desk: Desk, views: Views) -> None:
         st.caption("Write an answer on the Prompt page to colour by it.")
     shown = views.baseline if bench.show == "baseline" else views.changed
     reference = views.baseline if bench.show == "difference" and desk.changed else None
-    grid_shown = plots.grid(
-        shown, bench.lens_mode, baseline=reference, selected=(layer_of(desk), column_of(desk, views))
-    )
-    heatmap(grid_shown, "lens_grid", lambda layer, column: select_cell(views, layer, column))
+    picture = plots.grid(shown, bench.lens_mode, baseline=reference, selected=(layer_of(desk), column_of(desk, views)))
+    heatmap(picture, "lens_grid", lambda layer, column: select_cell(views, layer, column))
     hidden = len(desk.tokens) - len(shown.positions)
     if hidden:
         st.caption(

@@ -168,3 +168,16 @@ def test_a_missing_leading_space_can_be_added(open_page, answer) -> None:
     app.button(key="space_answer").click().run()
     assert app.text_input(key="w_answer").value == f" {answer}" and not app.exception
     assert "One token each" in words(app) and "space_answer" not in [button.key for button in app.button]
+
+
+def test_the_table_of_head_types_holds_both_runs(open_page) -> None:
+    app = open_page("attention", **PAIR, do=["L0H1:zero"], show="difference")
+    table = app.dataframe[0].value
+    assert not app.exception and list(table.columns) == ["head", "type", "baseline", "changed"]
+    assert (table["changed"] >= 0.4).all()
+
+
+def test_a_saved_difference_without_interventions_shows_the_baseline(open_page) -> None:
+    app = open_page("attention", **PAIR, show="difference")
+    sent = " ".join(str(element.proto) for element in app.get("bidi_component"))
+    assert not app.exception and "L0H0, baseline" in sent and "L0H0, difference" not in sent

@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 from explorer.core.errors import ExplorerError, StateError
 from explorer.models.catalog import CATALOG, DEFAULT_MODEL
@@ -124,19 +124,16 @@ def run(options: argparse.Namespace) -> int:
 
 def read_ablation(text: str, options: argparse.Namespace) -> Any:
     from explorer.core.sites import parse_site
-    from explorer.engine.interventions import Ablate
+    from explorer.engine.interventions import Ablate, AblationKind, references_of
+    from explorer.prompts.pairs import ContrastPair
 
     name, _, how = text.partition("=")
-    if how not in ("zero", "mean", "resample"):
+    if how not in get_args(AblationKind):
         raise StateError(f"--ablate {text}: expected {ABLATE_HELP}.")
-    reference = {
-        "zero": (),
-        "mean": tuple(filter(None, (options.prompt, options.corrupt))),
-        "resample": (options.corrupt,),
-    }
-    if how == "resample" and not options.corrupt:
+    if how == "resample" and not options.corrupt.strip():
         raise StateError(f"--ablate {text}: resampling takes its values from another prompt; give it with --corrupt.")
-    return Ablate(parse_site(name), how, reference=reference[how])  # type: ignore[arg-type]
+    kind = cast("AblationKind", how)
+    return Ablate(parse_site(name), kind, reference=references_of(ContrastPair(options.prompt, options.corrupt), kind))
 
 
 def write_json(path: Path | None, value: dict[str, Any]) -> None:

@@ -177,7 +177,7 @@ def read_rows(logits: Float[Tensor, "rows vocab"], objective: Objective | None) 
     for name, id_ in (("answer", objective.answer), ("distractor", objective.distractor)):
         if id_ is not None:
             reading |= {f"{name}_prob": probs[:, id_], f"{name}_logit": logits[:, id_]}
-    return reading | {"answer_rank": rank_of(logits, objective.answer)}
+    return reading | {"answer_rank": rank_of(logits, logits[:, objective.answer, None])}
 
 
 def last_layer_error(model: Model, run: Activations, last: Reading, position: int) -> float:

@@ -12,7 +12,7 @@ from explorer.core.provenance import Provenance
 from explorer.engine.interventions import Intervention
 from explorer.engine.model import Model
 from explorer.engine.run import as_stack
-from explorer.metrics.objectives import Score, objective_of, score
+from explorer.metrics.objectives import Score, objective_of, rank_of, score
 from explorer.prompts.tokens import Bos, Tokens
 
 
@@ -50,7 +50,8 @@ def prediction(
     if not -len(tokens) <= position < len(tokens):
         raise PromptError(f"Position {position} does not exist: the prompt has {len(tokens)} tokens.")
     objective = objective_of(model, answer, distractor)
-    logits = [next_logits(model, tokens, chosen, position) for chosen in ((), stack)]
+    baseline = next_logits(model, tokens, (), position)
+    logits = [baseline, next_logits(model, tokens, stack, position) if stack else baseline]
     scores = [None if objective is None else score(row, objective) for row in logits]
     before, after = (row.double().log_softmax(-1) for row in logits)
     return Prediction(
@@ -76,5 +77,5 @@ def compare(model: Model, baseline: Tensor, changed: Tensor, k: int) -> pd.DataF
     for name, logits in (("baseline", baseline), ("changed", changed)):
         columns[f"prob_{name}"] = logits.double().softmax(-1)[shown].tolist()
         columns[f"logit_{name}"] = logits[shown].tolist()
-        columns[f"rank_{name}"] = (1 + (logits[None] > logits[shown][:, None]).sum(-1)).tolist()
+        columns[f"rank_{name}"] = rank_of(logits, logits[shown][:, None]).tolist()
     return pd.DataFrame(columns)

@@ -2,14 +2,16 @@
 
 import platform
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import metadata
 from typing import Any
 
 PACKAGES = ("circuit-explorer", "torch", "transformers", "transformer-lens")
 
 
+@cache
 def versions() -> dict[str, str]:
-    """Version of Python and of the packages that decide the numbers."""
+    """Version of Python and of the packages that decide the numbers; read once, every result carries it."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:

@@ -15,12 +15,23 @@ from explorer.core.errors import InterventionError, SiteError
 from explorer.core.sites import AttnOut, Head, MlpOut, Resid, Site
 from explorer.engine.edits import Edit, Kind
 from explorer.models.info import ModelInfo
+from explorer.prompts.pairs import ContrastPair
 from explorer.prompts.tokens import Tokens
 
 AblationKind = Literal["zero", "mean", "resample"]
 
 Reference = Callable[[str, Kind, int], Tensor]
 """Activation [pos, ...] of `kind` at `layer` when a text is run without interventions."""
+
+
+def references_of(pair: ContrastPair, how: AblationKind) -> tuple[str, ...]:
+    """Reference prompts of an ablation on a contrast pair: both prompts for a mean, the corrupt one for resampling."""
+    wanted = {"zero": (), "mean": (pair.clean, pair.corrupt), "resample": (pair.corrupt,)}[how]
+    return tuple(text for text in wanted if text.strip())
+
+
+def in_words(positions: tuple[int, ...] | None) -> str:
+    return "" if positions is None else " at " + ", ".join(map(str, positions))
 
 
 @dataclass(frozen=True)
@@ -39,8 +50,7 @@ class Ablate:
     reference: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        where = "" if self.positions is None else " at " + ", ".join(map(str, self.positions))
-        return f"{self.how}-ablate {self.site}{where}"
+        return f"{self.how}-ablate {self.site}{in_words(self.positions)}"
 
 
 Intervention = Ablate

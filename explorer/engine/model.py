@@ -206,7 +206,7 @@ def choose_backend(weights: LoadedWeights, bridge: Bridge, allow_engine: bool) -
             engine = Engine(read_decoder(weights.hf_model))
             difference = largest_difference(engine, bridge, probes, device)
             if difference <= limit:
-                return engine, SelfCheck(True, difference, limit, len(probes))
+                return engine, SelfCheck(difference, limit, len(probes))
             reason = f"runs on the bridge, because the engine does not reproduce it (|Δ log-prob| {difference:.1e})"
         except UnsupportedError as error:
             reason = f"runs on the bridge: {error}"
@@ -216,7 +216,7 @@ def choose_backend(weights: LoadedWeights, bridge: Bridge, allow_engine: bool) -
             f"{weights.info.title} ({weights.info.architecture}) cannot be shown: its final norm and unembedding do not give "
             f"its own logits (largest |Δ log-prob| {difference:.1e}, limit {limit:.0e}), so no view of it would be right."
         )
-    return bridge, SelfCheck(True, difference, limit, len(probes), reason)
+    return bridge, SelfCheck(difference, limit, len(probes), reason)
 
 
 def probe_ids(weights: LoadedWeights) -> list[list[int]]:

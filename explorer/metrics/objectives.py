@@ -43,12 +43,12 @@ def score(logits: Tensor, objective: Objective) -> Score:
     return Score(
         logit_difference=None if other is None else (wide[objective.answer] - wide[other]).item(),
         answer_prob=probs[objective.answer].item(),
-        answer_rank=int(rank_of(wide[None], objective.answer)[0]),
+        answer_rank=int(rank_of(wide, wide[objective.answer, None])),
         distractor_prob=None if other is None else probs[other].item(),
     )
 
 
-def rank_of(logits: Tensor, token_id: int) -> Tensor:
-    """Rank of `token_id`, 1 for the likeliest token: [rows] from [rows, vocab].  Equal logits share a rank."""
-    likelier = logits > logits[:, token_id, None]
+def rank_of(logits: Tensor, logit: Tensor) -> Tensor:
+    """Rank of a `logit` [..., 1] among `logits` [..., vocab]: 1 for the likeliest token; equal logits share a rank."""
+    likelier = logits > logit
     return 1 + likelier.view(torch.uint8).sum(-1, dtype=torch.int32)  # seven times as fast as summing booleans

@@ -43,13 +43,16 @@ class ModelInfo:
 class SelfCheck:
     """Log-probabilities of the code that runs the model against the bridge's own forward pass, on probe prompts, at load."""
 
-    passed: bool
     max_difference: float
     """Largest |difference| of a log-probability over all positions and tokens."""
     limit: float
     n_probes: int
     reason: str = ""
     """Why the engine is not used, where it is not."""
+
+    @property
+    def passed(self) -> bool:
+        return self.max_difference <= self.limit
 
     def __str__(self) -> str:
         sign = "≤" if self.passed else ">"

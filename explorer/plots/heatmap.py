@@ -13,8 +13,8 @@ from jaxtyping import Float, UInt8
 
 from explorer.plots.theme import BLUE, GREEN, GREY, ORANGE, PALETTES, Palette, color_scale, figure, safe
 
-MarkColor = Literal["selected", "ablated", "scored", "row"]
-MARK_COLORS: dict[MarkColor, str] = {"selected": BLUE, "ablated": ORANGE, "scored": GREEN, "row": GREY}
+MarkColor = Literal["selected", "ablated", "scored", "row", "cell"]
+MARK_COLORS: dict[MarkColor, str] = {"selected": BLUE, "ablated": ORANGE, "scored": GREEN, "row": GREY, "cell": ORANGE}
 
 
 @dataclass(frozen=True)

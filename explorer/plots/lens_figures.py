@@ -67,7 +67,7 @@ def grid(
         height=max(320, 23 * n_layers + 150),
         upwards=True,
         texts=[token_label(text) for row in lens.texts for text in row],
-        marks=[] if selected is None else [Mark(selected[0], selected[1], "ablated")],
+        marks=[] if selected is None else [Mark(selected[0], selected[1], "cell")],
     )
 
 

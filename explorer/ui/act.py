@@ -4,12 +4,11 @@ from dataclasses import replace
 
 import streamlit as st
 
-from explorer.core.errors import ExplorerError
 from explorer.core.sites import Site
 from explorer.engine.interventions import AblationKind
 from explorer.prompts.tokens import visible
 from explorer.ui import session
-from explorer.ui.desk import Desk
+from explorer.ui.desk import Desk, problem_with
 from explorer.ui.state import Entry
 
 CHOICES: dict[AblationKind, tuple[str, str]] = {
@@ -58,14 +57,8 @@ def choose_positions(desk: Desk, key: str) -> tuple[int, ...] | None:
 
 
 def why_not(desk: Desk, entry: Entry) -> str | None:
-    """Why an entry cannot be carried out here.  Its positions are already known to be in range."""
-    if entry.how != "resample":
-        return None
-    try:
-        desk.model.edits(desk.tokens, (entry.intervention(desk.bench.pair),))
-    except ExplorerError as error:
-        return str(error)
-    return None
+    """Why an entry cannot be carried out here.  Its site and positions were clicked, so only resampling can fail."""
+    return problem_with(entry, desk.bench, desk.model, desk.tokens) if entry.how == "resample" else None
 
 
 def present(site: Site) -> bool:

@@ -15,6 +15,7 @@ from explorer.ui import session
 from explorer.ui.act import act
 from explorer.ui.desk import Desk, message
 from explorer.ui.heatmap import heatmap
+from explorer.ui.show import show_control, shown_run
 from explorer.ui.state import Score, Show
 
 SCORE_HELP = (
@@ -50,11 +51,7 @@ def grid(desk: Desk, views: Views) -> None:
     """All heads as thumbnails."""
     bench = desk.bench
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.segmented_control(
-            "Show", get_args(Show), required=True, disabled=not desk.changed,
-            help="The run under the interventions, the run without them, or changed − baseline (orange: less, blue: more).",
-            **session.bound("show", bench.show),
-        )  # fmt: skip
+        show_control(desk)
         st.selectbox(
             "Outline by head type", get_args(Score), help=SCORE_HELP, width=180, **session.bound("score", bench.score)
         )
@@ -72,11 +69,6 @@ def grid(desk: Desk, views: Views) -> None:
     st.caption(
         "Layer 0 at the bottom; in each thumbnail destinations run down, sources across. Dotted: open on the right. Orange: ablated."
     )
-
-
-def shown_run(desk: Desk) -> Show:
-    """What the page shows; without an intervention at work there is one run only."""
-    return desk.bench.show if desk.changed else "baseline"
 
 
 def scores_of(views: Views, show: Show, score: Any) -> np.ndarray:

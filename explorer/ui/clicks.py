@@ -15,7 +15,7 @@ export default function (component) {
   let chart = null, stopped = false;
   const onClick = (event) => {
     const point = event.points && event.points[0];
-    if (point) setTriggerValue("point", { x: point.x, y: point.y, customdata: point.customdata ?? null });
+    if (point) setTriggerValue("point", { x: point.x, y: point.y });
   };
   const attach = () => {
     if (stopped) return;
@@ -45,12 +45,10 @@ CONFIG = {
 }
 
 
-def clickable(figure: go.Figure, key: str, on_click: Callable[[dict[str, Any]], None] | None = None) -> None:
-    """Draw a figure; a click calls `on_click` with x, y and customdata of the point."""
+def clickable(figure: go.Figure, key: str, on_click: Callable[[dict[str, Any]], None]) -> None:
+    """Draw a figure; a click calls `on_click` with x and y of the point."""
     with st.container(key=key):
         st.plotly_chart(figure, key=f"{key}_chart", width="stretch", config=CONFIG)
-    if on_click is None:
-        return
     state_key = f"{key}_clicks"
 
     def take() -> None:

@@ -67,7 +67,8 @@ def set_up(bench: Workbench, model: Model | None) -> Desk | None:
         strip.draw(bench, {}, None)
         message("prompt_error", "The prompt cannot be run.", error)
         return None
-    problems = fit(bench, model, tokens)
+    found = {entry: problem_with(entry, bench, model, tokens) for entry in bench.entries}
+    problems = {entry: problem for entry, problem in found.items() if problem is not None}
     stack = tuple(entry.intervention(bench.pair) for entry in bench.entries if entry.enabled and entry not in problems)
     answer, distractor = checked_answers(bench, model)
     position = len(tokens) - 1 if bench.position is None else min(bench.position, len(tokens) - 1)
@@ -78,15 +79,13 @@ def set_up(bench: Workbench, model: Model | None) -> Desk | None:
     return Desk(bench, model, tokens, stack, position, answer, distractor, predicted)
 
 
-def fit(bench: Workbench, model: Model, tokens: Tokens) -> dict[Entry, str]:
-    """Why an entry does not fit this model and prompt, for those that do not."""
-    problems = {}
-    for entry in bench.entries:
-        try:
-            model.edits(tokens, (entry.intervention(bench.pair),))
-        except ExplorerError as error:
-            problems[entry] = str(error)
-    return problems
+def problem_with(entry: Entry, bench: Workbench, model: Model, tokens: Tokens) -> str | None:
+    """Why an entry does not fit this model and prompt; None if it does."""
+    try:
+        model.edits(tokens, (entry.intervention(bench.pair),))
+    except ExplorerError as error:
+        return str(error)
+    return None
 
 
 def checked_answers(bench: Workbench, model: Model) -> tuple[str, str]:

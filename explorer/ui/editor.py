@@ -1,7 +1,5 @@
 """Editors of the Prompt page: model, contrast pair, answer and distractor."""
 
-from dataclasses import replace
-
 import streamlit as st
 
 from explorer.engine.model import Model
@@ -118,12 +116,10 @@ def white_space_advice(desk: Desk) -> None:
             st.text(f"⚠ {note}")
         for name, text in offers.items():
             st.button(
-                f"Add the leading space to the {name}", key=f"space_{name}", **session.calling(set_text, name, text)
+                f"Add the leading space to the {name}",
+                key=f"space_{name}",
+                **session.calling(session.set_text, name, text),
             )
-
-
-def set_text(name: str, text: str) -> None:
-    session.update(pair=replace(session.bench().pair, **{name: text}))
 
 
 def load_example() -> None:

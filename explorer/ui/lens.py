@@ -16,7 +16,8 @@ from explorer.ui.clicks import clickable
 from explorer.ui.desk import Desk
 from explorer.ui.heatmap import heatmap
 from explorer.ui.html import safe_html
-from explorer.ui.state import Scale, Show
+from explorer.ui.show import show_control, shown_run
+from explorer.ui.state import Scale
 
 WINDOW = 20
 """Positions shown at once; longer prompts are read in windows."""
@@ -62,16 +63,13 @@ def grid(desk: Desk, views: Views) -> None:
     """Layers by positions."""
     bench = desk.bench
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.segmented_control(
-            "Show", get_args(Show), required=True, disabled=not desk.changed,
-            help="The run under the interventions, the run without them, or changed − baseline (orange: less, blue: more).",
-            **session.bound("show", bench.show),
-        )  # fmt: skip
+        show_control(desk)
         st.selectbox("Colour", LENS_MODES, help=LENS_HELP, width=200, **session.bound("lens_mode", bench.lens_mode))
     if bench.lens_mode.startswith("answer") and not desk.answer:
         st.caption("Write an answer on the Prompt page to colour by it.")
-    shown = views.baseline if bench.show == "baseline" else views.changed
-    reference = views.baseline if bench.show == "difference" and desk.changed else None
+    show = shown_run(desk)
+    shown = views.baseline if show == "baseline" else views.changed
+    reference = views.baseline if show == "difference" else None
     picture = plots.grid(shown, bench.lens_mode, baseline=reference, selected=(layer_of(desk), column_of(desk, views)))
     heatmap(picture, "lens_grid", lambda layer, column: select_cell(views, layer, column))
     hidden = len(desk.tokens) - len(shown.positions)

@@ -28,6 +28,11 @@ def update(**changes: Any) -> None:
     st.session_state[BENCH] = replace(bench(), **changes)
 
 
+def set_text(field: str, text: str) -> None:
+    """Change one text of the contrast pair."""
+    update(pair=replace(bench().pair, **{field: text}))
+
+
 def set_entries(entries: tuple[Entry, ...]) -> None:
     """Change the stack of interventions, and remember the old one for undo."""
     before = bench().entries
@@ -75,7 +80,7 @@ def bound_text(field: str) -> dict[str, Any]:
     st.session_state[key] = getattr(bench().pair, field)
 
     def take() -> None:
-        update(pair=replace(bench().pair, **{field: st.session_state[key]}))
+        set_text(field, st.session_state[key])
 
     return {"key": key, "on_change": take}
 

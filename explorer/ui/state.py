@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from explorer.analyses.attention import HeadType
 from explorer.core.errors import InterventionError
 from explorer.core.sites import Head, Site
-from explorer.engine.interventions import Ablate, AblationKind
+from explorer.engine.interventions import Ablate, AblationKind, references_of
 from explorer.models.catalog import DEFAULT_MODEL
 from explorer.plots.lens_figures import LensMode
 from explorer.prompts.examples import EXAMPLES, OPENING
@@ -13,7 +14,7 @@ from explorer.prompts.pairs import ContrastPair
 from explorer.prompts.tokens import Bos
 
 Show = Literal["changed", "baseline", "difference"]
-Score = Literal["none", "previous token", "duplicate token", "induction", "first token"]
+Score = Literal["none", HeadType]
 Scale = Literal["probability", "logit"]
 
 
@@ -28,17 +29,11 @@ class Entry:
 
     def intervention(self, pair: ContrastPair) -> Ablate:
         """The entry on a pair: means over both prompts, resampled values from the corrupt one."""
-        if self.how == "zero":
-            return Ablate(self.site, "zero", self.positions)
-        if self.how == "mean":
-            return Ablate(
-                self.site, "mean", self.positions, tuple(text for text in (pair.clean, pair.corrupt) if text.strip())
-            )
-        if not pair.corrupt.strip():
+        if self.how == "resample" and not pair.corrupt.strip():
             raise InterventionError(
                 "Resampling takes its values from the corrupt prompt, which is empty. Write one on the Prompt page."
             )
-        return Ablate(self.site, "resample", self.positions, (pair.corrupt,))
+        return Ablate(self.site, self.how, self.positions, references_of(pair, self.how))
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import streamlit as st
 
 from explorer.analyses.prediction import Prediction
+from explorer.engine.interventions import in_words
 from explorer.metrics.objectives import Score
 from explorer.ui import session
 from explorer.ui.html import safe_html
@@ -70,8 +71,7 @@ def line(bench: Workbench, index: int, entry: Entry, problem: str | None) -> Non
 
 
 def describe(entry: Entry) -> str:
-    where = "" if entry.positions is None else f" at {', '.join(map(str, entry.positions))}"
-    return f"{entry.site} · {entry.how}{where}"
+    return f"{entry.site} · {entry.how}{in_words(entry.positions)}"
 
 
 def switch(index: int) -> None:

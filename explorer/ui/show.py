@@ -1,0 +1,26 @@
+"""Which run a page shows: the changed one, the baseline, or their difference."""
+
+from typing import get_args
+
+import streamlit as st
+
+from explorer.ui import session
+from explorer.ui.desk import Desk
+from explorer.ui.state import Show
+
+
+def show_control(desk: Desk) -> None:
+    """The choice; without an intervention at work there is nothing to choose."""
+    st.segmented_control(
+        "Show",
+        get_args(Show),
+        required=True,
+        disabled=not desk.changed,
+        help="The run under the interventions, the run without them, or changed − baseline (orange: less, blue: more).",
+        **session.bound("show", desk.bench.show),
+    )
+
+
+def shown_run(desk: Desk) -> Show:
+    """What the page shows; without an intervention at work there is one run only."""
+    return desk.bench.show if desk.changed else "baseline"

@@ -15,9 +15,21 @@ if TYPE_CHECKING:
     from explorer.analyses.logit_lens import LogitLens, logit_lens
     from explorer.analyses.prediction import Prediction, prediction
     from explorer.core.errors import ExplorerError
-    from explorer.core.sites import AttnOut, Head, MlpOut, Resid
+    from explorer.core.sites import (
+        AttnOut,
+        Edge,
+        Embed,
+        Head,
+        HeadPart,
+        KeyValue,
+        Logits,
+        MlpIn,
+        MlpOut,
+        Neuron,
+        Resid,
+    )
     from explorer.engine.generation import generate
-    from explorer.engine.interventions import Ablate
+    from explorer.engine.interventions import Ablate, EdgePatch, Freeze, Patch, Scale, Steer
     from explorer.engine.model import Model, load_model
     from explorer.engine.run import Run, run
     from explorer.prompts.pairs import ContrastPair
@@ -27,14 +39,26 @@ _HOME = {
     "Attention": "analyses.attention",
     "AttnOut": "core.sites",
     "ContrastPair": "prompts.pairs",
+    "Edge": "core.sites",
+    "EdgePatch": "engine.interventions",
+    "Embed": "core.sites",
     "ExplorerError": "core.errors",
+    "Freeze": "engine.interventions",
     "Head": "core.sites",
+    "HeadPart": "core.sites",
+    "KeyValue": "core.sites",
     "LogitLens": "analyses.logit_lens",
+    "Logits": "core.sites",
+    "MlpIn": "core.sites",
     "MlpOut": "core.sites",
     "Model": "engine.model",
+    "Neuron": "core.sites",
+    "Patch": "engine.interventions",
     "Prediction": "analyses.prediction",
     "Resid": "core.sites",
     "Run": "engine.run",
+    "Scale": "engine.interventions",
+    "Steer": "engine.interventions",
     "attention": "analyses.attention",
     "generate": "engine.generation",
     "load_model": "engine.model",

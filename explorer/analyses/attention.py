@@ -23,9 +23,8 @@ from torch import Tensor
 
 from explorer.core.errors import PromptError
 from explorer.core.provenance import Provenance
-from explorer.engine.interventions import Intervention
+from explorer.engine.interventions import Ablate, Intervention, Scale, Steer, as_stack
 from explorer.engine.model import Model
-from explorer.engine.run import as_stack
 from explorer.prompts.tokens import Bos, Tokens
 
 HeadType = Literal["previous token", "duplicate token", "induction", "first token"]
@@ -98,7 +97,7 @@ def head_scores(
     carried = tuple(item for item in interventions if is_portable(item))
     left_out = tuple(item for item in interventions if not is_portable(item))
     key = ("head_scores", carried)
-    scores = model.cache.get_or_make(
+    scores = model.remember(
         key, lambda: score_heads(model, carried), lambda made: 4 * 8 * next(iter(made.values())).size
     )
     return scores, left_out
@@ -106,7 +105,11 @@ def head_scores(
 
 def is_portable(item: Intervention) -> bool:
     """Whether an intervention means the same on any prompt."""
-    return item.positions is None and (item.how == "zero" or (item.how == "mean" and bool(item.reference)))
+    if item.positions is not None:
+        return False
+    return isinstance(item, Scale | Steer) or (
+        isinstance(item, Ablate) and (item.how == "zero" or (item.how == "mean" and bool(item.reference)))
+    )
 
 
 def score_heads(

@@ -19,9 +19,8 @@ from torch import Tensor
 
 from explorer.core.errors import PromptError
 from explorer.core.provenance import Provenance
-from explorer.engine.interventions import Intervention
+from explorer.engine.interventions import Intervention, as_stack
 from explorer.engine.model import Activations, Model
-from explorer.engine.run import as_stack
 from explorer.metrics.objectives import Objective, objective_of, rank_of
 from explorer.prompts.tokens import Bos, Tokens
 
@@ -150,7 +149,7 @@ def layer_readings(
     def size(made: list[Reading]) -> int:
         return sum(grid.nbytes for layer in made for grid in layer.values())
 
-    readings: list[Reading] = model.cache.get_or_make(key, make, size)
+    readings: list[Reading] = model.remember(key, make, size)
     return readings
 
 

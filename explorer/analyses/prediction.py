@@ -9,9 +9,8 @@ from torch import Tensor
 
 from explorer.core.errors import PromptError
 from explorer.core.provenance import Provenance
-from explorer.engine.interventions import Intervention
+from explorer.engine.interventions import Intervention, as_stack
 from explorer.engine.model import Model
-from explorer.engine.run import as_stack
 from explorer.metrics.objectives import Score, objective_of, rank_of, score
 from explorer.prompts.tokens import Bos, Tokens
 

@@ -4,7 +4,9 @@
     ├── PromptError        a prompt that cannot be run
     ├── AnswerError        an answer or distractor that is not one token
     ├── SiteError          an activation that this model does not have
+    ├── PairError          a contrast pair whose prompts do not line up
     ├── InterventionError  an intervention that cannot be carried out
+    ├── NotFiniteError     an activation that became NaN or infinite
     ├── ModelError         a model that cannot be had
     │   ├── ModelNotFoundError   nothing by that name can be reached
     │   ├── NotDownloadedError   a hub model that is not on this machine, and may not be fetched unasked
@@ -32,8 +34,16 @@ class SiteError(ExplorerError):
     """An activation that the model does not have: layer, head or position out of range."""
 
 
+class PairError(ExplorerError):
+    """A contrast pair whose prompts have different numbers of tokens, or whose objective does not tell them apart."""
+
+
 class InterventionError(ExplorerError):
     """An intervention that cannot be carried out on this prompt."""
+
+
+class NotFiniteError(ExplorerError):
+    """An activation that became NaN or infinite during a run; the message names the first."""
 
 
 class ModelError(ExplorerError):

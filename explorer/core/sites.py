@@ -1,19 +1,25 @@
-"""Sites: the addresses of activations.
+"""Sites: the addresses of activations, and the edges between them.
 
 A site is a frozen value; `str(site)` is its name on screen (`L23H3`, `L5.mlp_out`, `L5.resid_pre`).
 
-    resid_pre ─► attention heads ─► attn_out ─┐
-        └────────────────────────────────────(+)─► resid_mid ─► mlp_out ─┐
-                                                      └─────────────────(+)─► resid_post
+    resid_pre ─► q, k, v ─► pattern ─► z ─► attn_out ─┐
+        └────────────────────────────────────────────(+)─► resid_mid ─► neurons ─► mlp_out ─┐
+                                                              └────────────────────────────(+)─► resid_post
+
+An edge goes from a writer of the residual stream (`embed`, a head, an MLP) to a reader of it (a head's query, a
+key-value head's key or value, an MLP's input, the logits).
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from explorer.core.errors import StateError
 
 ResidKind = Literal["resid_pre", "resid_mid", "resid_post"]
+HeadKind = Literal["q", "z", "pattern"]
+KeyValueKind = Literal["k", "v"]
 
 
 @dataclass(frozen=True, order=True)
@@ -25,6 +31,44 @@ class Head:
 
     def __str__(self) -> str:
         return f"L{self.layer}H{self.head}"
+
+
+@dataclass(frozen=True, order=True)
+class HeadPart:
+    """Inside a head: its queries `q` (before norm and rotation), its attention `pattern`, or its mixed values `z`."""
+
+    layer: int
+    head: int
+    kind: HeadKind
+
+    def __str__(self) -> str:
+        return f"L{self.layer}H{self.head}.{self.kind}"
+
+
+@dataclass(frozen=True, order=True)
+class KeyValue:
+    """Keys `k` (before norm and rotation) or values `v` of one key-value head.
+
+    In grouped-query attention one key-value head serves several query heads; elsewhere the two have one number.
+    """
+
+    layer: int
+    kv_head: int
+    kind: KeyValueKind
+
+    def __str__(self) -> str:
+        return f"L{self.layer}KV{self.kv_head}.{self.kind}"
+
+
+@dataclass(frozen=True, order=True)
+class Neuron:
+    """One MLP neuron's activation: what the MLP's last matrix reads (after the gate, where there is one)."""
+
+    layer: int
+    neuron: int
+
+    def __str__(self) -> str:
+        return f"L{self.layer}N{self.neuron}"
 
 
 @dataclass(frozen=True, order=True)
@@ -58,24 +102,85 @@ class Resid:
         return f"L{self.layer}.{self.kind}"
 
 
-Site = Head | AttnOut | MlpOut | Resid
+@dataclass(frozen=True, order=True)
+class Embed:
+    """Token embedding plus position embedding: the first writer of the residual stream."""
 
-_NAME = re.compile(r"L(?P<layer>\d{1,4})(?:H(?P<head>\d{1,4})|\.(?P<kind>[a-z_]+))")
+    def __str__(self) -> str:
+        return "embed"
+
+
+@dataclass(frozen=True, order=True)
+class MlpIn:
+    """The residual stream as an MLP reads it, before its norm."""
+
+    layer: int
+
+    def __str__(self) -> str:
+        return f"L{self.layer}.mlp_in"
+
+
+@dataclass(frozen=True, order=True)
+class Logits:
+    """The residual stream as the unembedding reads it, before the final norm."""
+
+    def __str__(self) -> str:
+        return "logits"
+
+
+Site = Head | HeadPart | KeyValue | Neuron | AttnOut | MlpOut | Resid
+Sender = Embed | Head | AttnOut | MlpOut
+Receiver = HeadPart | KeyValue | MlpIn | Logits
+
+
+@dataclass(frozen=True)
+class Edge:
+    """What `sender` adds to the residual stream, as far as `receiver` reads it there."""
+
+    sender: Sender
+    receiver: Receiver
+
+    def __str__(self) -> str:
+        return f"{self.sender} → {self.receiver}"
+
+
+SITE_TYPES: dict[str, type] = {
+    type_.__name__: type_
+    for type_ in (Head, HeadPart, KeyValue, Neuron, AttnOut, MlpOut, Resid, Embed, MlpIn, Logits, Edge)
+}
+"""For `core.records.from_record`."""
+
+_NAME = re.compile(r"L(?P<layer>\d{1,4})(?:(?P<type>H|KV|N)(?P<index>\d{1,6}))?(?:\.(?P<kind>[a-z_]+))?")
+_EXAMPLES = "L9H6, L9H6.q, L9KV1.k, L5N17, L5.mlp_out or L0.resid_pre"
 
 
 def parse_site(name: str) -> Site:
-    """The site of a name such as `L23H3` or `L5.mlp_out`; `StateError` for any other text."""
+    """The site of a name such as `L23H3`, `L23H3.q`, `L23KV1.k`, `L5N17` or `L5.mlp_out`; `StateError` for other text."""
     match = _NAME.fullmatch(name)
     if match is None:
-        raise StateError(f"{name[:40]!r} names no site. Expected names like L9H6, L5.mlp_out or L0.resid_pre.")
+        raise StateError(f"{name[:40]!r} names no site. Expected names like {_EXAMPLES}.")
     layer, kind = int(match["layer"]), match["kind"]
-    if match["head"] is not None:
-        return Head(layer, int(match["head"]))
-    if kind == "attn_out":
-        return AttnOut(layer)
-    if kind == "mlp_out":
-        return MlpOut(layer)
-    if kind in get_args(ResidKind):
-        return Resid(layer, cast(ResidKind, kind))
-    known = ("attn_out", "mlp_out", *get_args(ResidKind))
-    raise StateError(f"{name[:40]!r}: unknown activation {kind!r}. Known: {', '.join(known)}.")
+    kinds, make = _family(match["type"], layer, int(match["index"] or 0))
+    if kind in kinds:
+        return make(kind)
+    known = ", ".join(item or "nothing after it" for item in kinds)
+    raise StateError(f"{name[:40]!r}: unknown activation {kind!r}. Known: {known}.")
+
+
+def _family(letter: str | None, layer: int, index: int) -> tuple[tuple[str | None, ...], Callable[[Any], Site]]:
+    """Kinds that may follow a name's first part, and what makes the site of one."""
+    match letter:
+        case "H":
+            return (
+                None,
+                *get_args(HeadKind),
+            ), lambda kind: Head(layer, index) if kind is None else HeadPart(layer, index, kind)
+        case "KV":
+            return get_args(KeyValueKind), lambda kind: KeyValue(layer, index, kind)
+        case "N":
+            return (None,), lambda kind: Neuron(layer, index)
+    plain: dict[str, type] = {"attn_out": AttnOut, "mlp_out": MlpOut}
+    return (
+        *plain,
+        *get_args(ResidKind),
+    ), lambda kind: plain[kind](layer) if kind in plain else Resid(layer, cast(ResidKind, kind))

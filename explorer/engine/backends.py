@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from explorer.core.errors import SiteError
-from explorer.engine.edits import Kind, Tape
-from explorer.engine.forward import KeyValues, Start, forward, soft_cap, unembed
+from explorer.core.errors import InterventionError, SiteError
+from explorer.engine.edits import BY_HEAD, Kind, Tape
+from explorer.engine.forward import Past, Start, forward, soft_cap, unembed
 from explorer.models.decoder import Decoder
 
 
@@ -23,7 +23,7 @@ class Backend(Protocol):
     can_resume: bool
     """Whether `start` and `past` are honoured."""
 
-    def run(self, tokens: Tensor, tape: Tape, start: Start | None = None, past: KeyValues | None = None) -> Tensor:
+    def run(self, tokens: Tensor, tape: Tape, start: Start | None = None, past: Past | None = None) -> Tensor:
         """Final residual stream [batch, pos, d_model] of tokens [batch, pos]."""
 
     def unembed(self, resid: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ class Engine:
 
     @torch.no_grad()
     def run(
-        self, tokens: Int[Tensor, "batch pos"], tape: Tape, start: Start | None = None, past: KeyValues | None = None
+        self, tokens: Int[Tensor, "batch pos"], tape: Tape, start: Start | None = None, past: Past | None = None
     ) -> Tensor:
         return forward(self.decoder, tokens, tape, start, past)
 
@@ -52,10 +52,14 @@ class Engine:
 
 HOOKS: dict[Kind, str] = {
     "resid_pre": "hook_resid_pre",
+    "q": "attn.hook_q",
+    "k": "attn.hook_k",
+    "v": "attn.hook_v",
     "pattern": "attn.hook_pattern",
     "z": "attn.hook_z",
     "attn_out": "hook_attn_out",
     "resid_mid": "hook_resid_mid",
+    "neurons": "mlp.hook_post",
     "mlp_out": "hook_mlp_out",
     "resid_post": "hook_resid_post",
 }
@@ -70,17 +74,22 @@ class Bridge:
     def __init__(self, bridge: Any) -> None:
         self.bridge = bridge
         config = bridge.original_model.config.get_text_config()
-        self.n_heads = config.num_attention_heads
+        self.d_head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         self.logit_softcap: float | None = getattr(config, "final_logit_softcapping", None)
         self.lock = threading.RLock()
         self.n_layers = len(bridge.blocks)
 
     @torch.no_grad()
     def run(
-        self, tokens: Int[Tensor, "batch pos"], tape: Tape, start: Start | None = None, past: KeyValues | None = None
+        self, tokens: Int[Tensor, "batch pos"], tape: Tape, start: Start | None = None, past: Past | None = None
     ) -> Tensor:
         if start is not None or past is not None:
             raise ValueError("the bridge runs whole texts only")
+        if tape.outgoing:
+            raise InterventionError(
+                "Single edges are patched by the engine alone, and this model runs on the bridge. "
+                "Patch the sender or the receiver as a whole."
+            )
         final: list[Tensor] = []
         hooks: list[Any] = []
         for layer in range(self.n_layers):
@@ -112,7 +121,7 @@ class Bridge:
     def visitor(self, tape: Tape, kind: Kind, layer: int) -> Any:
         def visit(value: Tensor, hook: Any) -> Tensor:
             shape = value.shape
-            whole = value.reshape(*shape[:2], self.n_heads, -1) if kind == "z" and value.ndim == 3 else value
+            whole = value.reshape(*shape[:2], -1, self.d_head) if kind in BY_HEAD and value.ndim == 3 else value
             return tape(kind, layer, whole).reshape(shape)
 
         return visit

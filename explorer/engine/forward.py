@@ -4,18 +4,30 @@
 One function serves every family; the fields of `Decoder` decide what is computed.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from explorer.engine.edits import Tape
-from explorer.models.decoder import Activation, Block, Decoder, Linear, Norm, Rotary
+from explorer.engine.edits import SenderKind, Tape
+from explorer.models.decoder import Activation, Decoder, Linear, Mlp, Norm, Rotary
 
 Stream = Float[Tensor, "batch pos d_model"]
 Heads = Float[Tensor, "batch head pos d_head"]
+Rotation = tuple[Tensor, Tensor] | None
+"""Cosine and sine, [pos, rotated]; None where positions are embedded otherwise."""
+
+
+@runtime_checkable
+class Past(Protocol):
+    """Keys and values of positions before those that are run."""
+
+    def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """All keys and values of the layer so far, [batch, kv_head, source, d_head]."""
 
 
 class KeyValues:
@@ -25,7 +37,6 @@ class KeyValues:
         self.layers: dict[int, tuple[Tensor, Tensor]] = {}
 
     def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """All keys and values of the layer so far, [batch, kv_head, source, d_head]."""
         if layer in self.layers:
             past_keys, past_values = self.layers[layer]
             keys, values = torch.cat([past_keys, keys], 2), torch.cat([past_values, values], 2)
@@ -46,17 +57,21 @@ def forward(
     tokens: Int[Tensor, "batch pos"],
     tape: Tape,
     start: Start | None = None,
-    past: KeyValues | None = None,
+    past: Past | None = None,
 ) -> Stream:
     """The last block's residual stream; `tape` sees every activation on the way."""
-    resid = embed(decoder, tokens, tape.offset) if start is None else start.resid_pre
-    first = 0 if start is None else start.layer
-    for layer in range(first, decoder.n_layers):
-        resid = run_block(decoder, layer, resid, tape, past)
-    return resid
+    if start is None:
+        resid = embed(decoder, tokens, tape.offset)
+        send(decoder, tape, "embed", 0, resid)
+    else:
+        resid = start.resid_pre
+    turn = rotation(decoder.rotary, tape.offset, resid.shape[1], resid.dtype)
+    for layer in range(0 if start is None else start.layer, decoder.n_layers):
+        resid = run_block(decoder, layer, resid, tape, past, turn)
+    return received(resid, tape.arriving.get(("logits", 0)))
 
 
-def embed(decoder: Decoder, tokens: Int[Tensor, "batch pos"], offset: int) -> Stream:
+def embed(decoder: Decoder, tokens: Int[Tensor, "batch pos"], offset: int = 0) -> Stream:
     resid = F.embedding(tokens, decoder.embed)
     if decoder.embed_scale != 1:
         resid = resid * torch.tensor(decoder.embed_scale, dtype=resid.dtype, device=resid.device)
@@ -65,29 +80,90 @@ def embed(decoder: Decoder, tokens: Int[Tensor, "batch pos"], offset: int) -> St
     return resid
 
 
-def run_block(decoder: Decoder, layer: int, resid: Stream, tape: Tape, past: KeyValues | None) -> Stream:
-    block = decoder.blocks[layer]
+def run_block(
+    decoder: Decoder, layer: int, resid: Stream, tape: Tape, past: Past | None, turn: Rotation, last: bool = False
+) -> Stream:
+    """One block.  With `last`, only the last position is computed beyond keys and values: [batch, 1, d_model]."""
     resid = tape("resid_pre", layer, resid)
-    attn_out = attention(decoder, layer, norm(resid, block.norm_attention), tape, past)
-    attn_out = tape("attn_out", layer, attn_out if block.norm_attn_out is None else norm(attn_out, block.norm_attn_out))
+    z = attend(decoder, layer, resid, tape, past, turn, last)
+    if last:
+        tape, resid = tape.at_last(resid.shape[1]), resid[:, -1:]
+    attn_out = tape("attn_out", layer, write_attention(decoder, layer, z))
+    send(decoder, tape, "z", layer, z)
+    send(decoder, tape, "attn_out", layer, attn_out)
     middle = resid + attn_out
-    read = resid if decoder.parallel else (middle := tape("resid_mid", layer, middle))
-    mlp_out = mlp(block, norm(read, block.norm_mlp), decoder.activation)
-    mlp_out = tape("mlp_out", layer, mlp_out if block.norm_mlp_out is None else norm(mlp_out, block.norm_mlp_out))
-    return tape("resid_post", layer, middle + mlp_out)
+    if not decoder.parallel:
+        middle = tape("resid_mid", layer, middle)
+    return finish_block(decoder, layer, resid if decoder.parallel else middle, middle, tape)
 
 
-def attention(decoder: Decoder, layer: int, x: Stream, tape: Tape, past: KeyValues | None) -> Stream:
+def finish_block(decoder: Decoder, layer: int, read: Stream, middle: Stream, tape: Tape) -> Stream:
+    """The MLP, which reads `read` and writes on `middle` (one and the same but in parallel blocks)."""
     block = decoder.blocks[layer]
-    q = project(x, block.q, decoder.n_heads, block.norm_q)
-    k = project(x, block.k, decoder.n_kv_heads, block.norm_k)
-    v = project(x, block.v, decoder.n_kv_heads)
-    if decoder.rotary is not None:
-        cosine, sine = rotation(decoder.rotary, tape.offset, x.shape[1], x.dtype)
-        q, k = rotate(q, cosine, sine), rotate(k, cosine, sine)
+    if block.mlp is not None:
+        x = norm(received(read, tape.arriving.get(("mlp_in", layer))), block.norm_mlp)
+        hidden = tape("neurons", layer, neurons(block.mlp, x, decoder.activation))
+        mlp_out = tape("mlp_out", layer, write_mlp(decoder, layer, hidden))
+        send(decoder, tape, "mlp_out", layer, mlp_out)
+        middle = middle + mlp_out
+    return tape("resid_post", layer, middle)
+
+
+def write_attention(decoder: Decoder, layer: int, z: Float[Tensor, "batch pos head d_head"]) -> Stream:
+    """attn_out of mixed values: W_O, its bias, and the norm that Gemma-2 puts behind it."""
+    block = decoder.blocks[layer]
+    return norm(linear(z.flatten(2), block.o), block.norm_attn_out)
+
+
+def write_mlp(decoder: Decoder, layer: int, hidden: Float[Tensor, "batch pos d_mlp"]) -> Stream:
+    block = decoder.blocks[layer]
+    assert block.mlp is not None
+    return norm(linear(hidden, block.mlp.down), block.norm_mlp_out)
+
+
+def head_weight(decoder: Decoder, layer: int, head: int) -> Float[Tensor, "d_model d_head"]:
+    """A head's part of W_O: `head_out = z W_Oᵀ`."""
+    width = decoder.d_head
+    return decoder.blocks[layer].o.weight[:, head * width : (head + 1) * width]
+
+
+def send(decoder: Decoder, tape: Tape, sender: SenderKind, layer: int, value: Tensor) -> None:
+    """Hand the tape the change of every patched edge that leaves this writer."""
+    for edge in tape.outgoing.get((sender, layer), ()):
+        current = value if edge.head is None else value[:, :, edge.head]
+        change = edge.change(current, tape.offset)
+        tape.send(edge, change if edge.head is None else change @ head_weight(decoder, layer, edge.head).T)
+
+
+def received(stream: Stream, arriving: Mapping[int | None, Tensor] | None) -> Stream:
+    """The stream as one reader gets it, patched edges included."""
+    return stream if not arriving else stream + arriving[None][:, -stream.shape[1] :]
+
+
+def attend(
+    decoder: Decoder, layer: int, resid: Stream, tape: Tape, past: Past | None, turn: Rotation, last: bool
+) -> Float[Tensor, "batch pos head d_head"]:
+    """Mixed values `z` of every head."""
+    block = decoder.blocks[layer]
+    x = norm(resid, block.norm_attention)
+    k = norm(head_input(decoder, layer, "k", resid, x, tape), block.norm_k).transpose(1, 2)
+    v = head_input(decoder, layer, "v", resid, x, tape).transpose(1, 2)
+    if turn is not None:
+        k = rotate(k, *turn)
+    if last:
+        tape, resid, x = tape.at_last(x.shape[1]), resid[:, -1:], x[:, -1:]
+        turn = None if turn is None else (turn[0][-1:], turn[1][-1:])
+    q = norm(head_input(decoder, layer, "q", resid, x, tape), block.norm_q).transpose(1, 2)
+    if turn is not None:
+        q = rotate(q, *turn)
     if past is not None:
         k, v = past.extend(layer, k, v)
-    allowed = causal_mask(q.shape[2], k.shape[2], q.device, block.window)
+    return tape("z", layer, mix(decoder, layer, q, k, v, tape))
+
+
+def mix(decoder: Decoder, layer: int, q: Heads, k: Tensor, v: Tensor, tape: Tape) -> Tensor:
+    """Softmax attention (Vaswani et al. 2017, eq. 1): [batch, dest, head, d_head]."""
+    allowed = causal_mask(q.shape[2], k.shape[2], q.device, decoder.blocks[layer].window)
     if tape.needs("pattern", layer) or decoder.attention_softcap is not None:
         scores = attention_scores(q, k, decoder.attention_scale, decoder.attention_softcap)
         pattern = tape("pattern", layer, scores.masked_fill(~allowed, -torch.inf).softmax(-1))
@@ -97,18 +173,33 @@ def attention(decoder: Decoder, layer: int, x: Stream, tape: Tape, past: KeyValu
         mixed = F.scaled_dot_product_attention(
             q, k, v, attn_mask=allowed, scale=decoder.attention_scale, enable_gqa=grouped
         )
-    z = tape("z", layer, mixed.transpose(1, 2))
-    return linear(z.flatten(2), block.o)
+    return mixed.transpose(1, 2)
 
 
-def project(x: Stream, weights: Linear, n_heads: int, head_norm: Norm | None = None) -> Heads:
+def head_input(
+    decoder: Decoder, layer: int, kind: Literal["q", "k", "v"], resid: Stream, x: Stream, tape: Tape
+) -> Float[Tensor, "batch pos head d_head"]:
+    """Queries, keys or values before norm and rotation; a head with patched edges reads a stream of its own."""
+    block = decoder.blocks[layer]
+    weights: Linear = getattr(block, kind)
+    heads = project(x, weights, decoder.d_head)
+    for index, change in tape.arriving.get((kind, layer), {}).items():
+        if index is not None:
+            other = norm(resid + change[:, -resid.shape[1] :], block.norm_attention)
+            heads = heads.index_copy(
+                2,
+                torch.tensor([index], device=heads.device),
+                project(other, weights, decoder.d_head)[:, :, index, None],
+            )
+    return tape(kind, layer, heads)
+
+
+def project(x: Stream, weights: Linear, d_head: int) -> Float[Tensor, "batch pos head d_head"]:
     """Queries, keys or values, a head at a time."""
     if weights.weight.ndim == 2:
-        heads = linear(x, weights).view(*x.shape[:2], n_heads, -1).transpose(1, 2)
-    else:
-        heads = torch.einsum("bpd,hed->bhpe", x, weights.weight)
-        heads = heads if weights.bias is None else heads + weights.bias[:, None]
-    return heads if head_norm is None else norm(heads, head_norm)
+        return linear(x, weights).view(*x.shape[:2], -1, d_head)
+    heads = torch.einsum("bpd,hed->bphe", x, weights.weight)
+    return heads if weights.bias is None else heads + weights.bias
 
 
 def per_query_head(x: Float[Tensor, "batch kv_head pos d_head"], n_heads: int) -> Heads:
@@ -138,8 +229,10 @@ def causal_mask(
     return allowed if window is None else allowed.triu(last - window + 1)
 
 
-def rotation(rotary: Rotary, offset: int, length: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def rotation(rotary: Rotary | None, offset: int, length: int, dtype: torch.dtype) -> Rotation:
     """Cosine and sine, [pos, rotated], computed in float32 as the models were trained."""
+    if rotary is None:
+        return None
     positions = torch.arange(offset, offset + length, device=rotary.inverse_frequencies.device)
     angles = positions[:, None].float() * rotary.inverse_frequencies.float()
     angles = torch.cat([angles, angles], -1)
@@ -158,19 +251,22 @@ def linear(x: Tensor, weights: Linear) -> Tensor:
     return F.linear(x, weights.weight, weights.bias)
 
 
-def norm(x: Tensor, weights: Norm) -> Tensor:
-    """LayerNorm (Ba et al. 2016) or RMSNorm (Zhang & Sennrich 2019; statistics in float32 or better)."""
+def norm(x: Tensor, weights: Norm | None) -> Tensor:
+    """LayerNorm (Ba et al. 2016) or RMSNorm (Zhang & Sennrich 2019; statistics in float32 or better); None: as it is."""
+    if weights is None:
+        return x
     if weights.kind == "layer":
         return F.layer_norm(x, weights.weight.shape, weights.weight, weights.bias, weights.eps)
     wide = x if x.dtype == torch.float64 else x.float()
     return (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + weights.eps)).to(x.dtype) * weights.weight
 
 
-def mlp(block: Block, x: Stream, activation: Activation) -> Stream:
-    hidden = linear(x, block.up)
-    if block.gate is None:
-        return linear(activate(hidden, activation), block.down)
-    return linear(activate(linear(x, block.gate), activation) * hidden, block.down)
+def neurons(mlp: Mlp, x: Stream, activation: Activation) -> Float[Tensor, "batch pos d_mlp"]:
+    """What an MLP's last matrix reads: act(up x), or act(gate x) · up x where there is a gate."""
+    hidden = linear(x, mlp.up)
+    if mlp.gate is None:
+        return activate(hidden, activation)
+    return activate(linear(x, mlp.gate), activation) * hidden
 
 
 def activate(x: Tensor, activation: Activation) -> Tensor:

@@ -9,9 +9,8 @@ from torch import Tensor
 from explorer.core.errors import PromptError
 from explorer.engine.edits import Tape
 from explorer.engine.forward import KeyValues
-from explorer.engine.interventions import Intervention
+from explorer.engine.interventions import Intervention, as_stack
 from explorer.engine.model import Model
-from explorer.engine.run import as_stack
 from explorer.prompts.tokens import Bos, Tokens
 
 

@@ -1,27 +1,20 @@
-"""Interventions: frozen values that can be shown, hashed, stored and compared; one function turns them into edits.
+"""Interventions: frozen values that can be shown, hashed, stored and compared.
 
-A stack is a tuple.  Order matters only where two entries set the same activation: the later one stands.
-Reference activations (means, resampled values) always come from runs *without* interventions.
+A stack is a tuple.  Order matters only among entries on one activation: they act one after the other, so a later
+replacement (ablate, patch, freeze) stands, and a later scale or steer acts on what came before.
+Reference activations (means, resampled, patched and frozen values) always come from runs *without* interventions.
+`engine.fitting` turns a stack into edits of the forward pass.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-import torch
-from torch import Tensor
-
-from explorer.core.errors import InterventionError, SiteError
-from explorer.core.sites import AttnOut, Head, MlpOut, Resid, Site
-from explorer.engine.edits import Edit, Kind
-from explorer.models.info import ModelInfo
+from explorer.core.errors import InterventionError
+from explorer.core.sites import SITE_TYPES, Edge, Site
 from explorer.prompts.pairs import ContrastPair
-from explorer.prompts.tokens import Tokens
 
 AblationKind = Literal["zero", "mean", "resample"]
-
-Reference = Callable[[str, Kind, int], Tensor]
-"""Activation [pos, ...] of `kind` at `layer` when a text is run without interventions."""
 
 
 def references_of(pair: ContrastPair, how: AblationKind) -> tuple[str, ...]:
@@ -53,77 +46,129 @@ class Ablate:
         return f"{self.how}-ablate {self.site}{in_words(self.positions)}"
 
 
-Intervention = Ablate
-TYPES: dict[str, type] = {type_.__name__: type_ for type_ in (Ablate, Head, AttnOut, MlpOut, Resid)}
+@dataclass(frozen=True)
+class Patch:
+    """Replace a site's value by its value at the same positions of another prompt, `source`."""
+
+    site: Site
+    source: str
+    positions: tuple[int, ...] | None = None
+
+    def __str__(self) -> str:
+        return f"patch {self.site}{in_words(self.positions)} from “{self.source[:40]}{'…' if len(self.source) > 40 else ''}”"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Multiply a site's value by `factor`."""
+
+    site: Site
+    factor: float
+    positions: tuple[int, ...] | None = None
+
+    def __str__(self) -> str:
+        return f"scale {self.site} × {self.factor:g}{in_words(self.positions)}"
+
+
+@dataclass(frozen=True)
+class Steer:
+    """Add `coefficient · vector` to a site's value (activation addition, Turner et al. 2023).
+
+    `vector` is as wide as the site: d_model for the stream, attn_out and mlp_out; d_head for q, k, v and z; 1 for a neuron.
+    """
+
+    site: Site
+    vector: tuple[float, ...]
+    coefficient: float = 1.0
+    positions: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Any sequence of numbers will do as a vector."""
+        object.__setattr__(self, "vector", tuple(float(number) for number in self.vector))
+
+    def __str__(self) -> str:
+        return f"steer {self.site} by {self.coefficient:g} × vector{in_words(self.positions)}"
+
+
+@dataclass(frozen=True)
+class Freeze:
+    """Hold a site at its value in the run of the same prompt without interventions."""
+
+    site: Site
+    positions: tuple[int, ...] | None = None
+
+    def __str__(self) -> str:
+        return f"freeze {self.site}{in_words(self.positions)}"
+
+
+@dataclass(frozen=True)
+class EdgePatch:
+    """Let the edge's receiver alone get what its sender writes on another prompt, `source` (path patching of one edge).
+
+    All else of what the receiver reads stays (Goldowsky-Dill et al. 2023, Localizing Model Behavior with Path Patching).
+    """
+
+    edge: Edge
+    source: str
+    positions: tuple[int, ...] | None = None
+    """Positions at which the receiver reads; None for all."""
+
+    def __str__(self) -> str:
+        return f"patch edge {self.edge}{in_words(self.positions)}"
+
+
+SiteIntervention = Ablate | Patch | Scale | Steer | Freeze
+Intervention = SiteIntervention | EdgePatch
+TYPES: dict[str, type] = SITE_TYPES | {
+    type_.__name__: type_ for type_ in (Ablate, Patch, Scale, Steer, Freeze, EdgePatch)
+}
 """For `core.records.from_record`."""
 
 
-def compile_edits(
-    interventions: Sequence[Intervention], info: ModelInfo, tokens: Tokens, reference: Reference
-) -> tuple[Edit, ...]:
-    """Edits of a stack on one prompt; raises `SiteError` or `InterventionError` for what does not fit."""
-    return tuple(compile_ablation(item, info, tokens, reference) for item in interventions)
+def as_stack(interventions: Any) -> tuple[Intervention, ...]:
+    """A tuple of interventions, from one or from any sequence of them; `InterventionError` for anything else."""
+    items = (interventions,) if isinstance(interventions, Intervention) else tuple(interventions)
+    for item in items:
+        if not isinstance(item, Intervention):
+            raise InterventionError(
+                f"{item!r} is no intervention; expected for example Ablate(Head(9, 6), how='zero')."
+            )
+    return items
 
 
-def compile_ablation(item: Ablate, info: ModelInfo, tokens: Tokens, reference: Reference) -> Edit:
-    kind, layer, head = address(item.site, info)
-    positions = resolve_positions(item, len(tokens))
-
-    def values(text: str) -> Tensor:
-        activation = reference(text, kind, layer)
-        return activation if head is None else activation[:, head]
-
-    match item.how:
-        case "zero":
-            return Edit(kind, layer, head, positions)
-        case "mean":
-            texts = item.reference or (tokens.text,)
-            return Edit(kind, layer, head, positions, torch.cat([values(text) for text in texts]).mean(0))
-        case "resample":
-            if len(item.reference) != 1:
-                raise InterventionError(
-                    f"{item}: resampling needs exactly one reference prompt, got {len(item.reference)}."
-                )
-            other = values(item.reference[0])
-            places = tuple(range(len(tokens))) if positions is None else positions
-            check_lengths(item, len(tokens), len(other), places, positions is None)
-            return Edit(kind, layer, head, places, other[list(places)])
-    raise InterventionError(f"Unknown ablation {item.how!r}: choose zero, mean or resample.")
+def replaces(item: Intervention) -> bool:
+    """Whether an intervention sets its site's value, whatever it was."""
+    return isinstance(item, Ablate | Patch | Freeze)
 
 
-def check_lengths(item: Ablate, here: int, there: int, places: Iterable[int], everywhere: bool) -> None:
-    if everywhere and here != there:
-        raise InterventionError(
-            f"{item}: the prompt has {here} tokens, the reference {there}. Resampling takes each position from the "
-            "same position of the other prompt, so make them equally long, or choose single positions."
-        )
-    if (last := max(places, default=0)) >= there:
-        raise InterventionError(f"{item}: the reference prompt has {there} tokens, so it has no position {last}.")
+def uses_own_values(item: Intervention) -> bool:
+    """Whether what an intervention puts in depends on the prompt that is run."""
+    return isinstance(item, Freeze) or (isinstance(item, Ablate) and item.how == "mean" and not item.reference)
 
 
-def resolve_positions(item: Ablate, length: int) -> tuple[int, ...] | None:
-    if item.positions is None:
-        return None
-    for position in item.positions:
-        if not -length <= position < length:
-            raise InterventionError(f"{item}: the prompt has {length} tokens, so positions run from 0 to {length - 1}.")
-    return tuple(sorted({position % length for position in item.positions}))
+def overridden(stack: Sequence[Intervention]) -> dict[int, int]:
+    """Entries without effect, because a later entry replaces the same activation at the same positions: index -> by which."""
+    found = {}
+    for index, item in enumerate(stack):
+        for later in range(index + 1, len(stack)):
+            if replaces(stack[later]) and covers(stack[later], item):
+                found[index] = later
+                break
+    return found
 
 
-def address(site: Site, info: ModelInfo) -> tuple[Kind, int, int | None]:
-    """Where a site lies in the forward pass; `SiteError` if the model has no such site."""
-    if not 0 <= site.layer < info.n_layers:
-        raise SiteError(f"{site}: {info.title} has layers 0 to {info.n_layers - 1}.")
-    match site:
-        case Head(layer, head):
-            if not 0 <= head < info.n_heads:
-                raise SiteError(f"{site}: {info.title} has heads 0 to {info.n_heads - 1} in each layer.")
-            return "z", layer, head
-        case AttnOut(layer):
-            return "attn_out", layer, None
-        case MlpOut(layer):
-            return "mlp_out", layer, None
-        case Resid(layer, kind):
-            if kind == "resid_mid" and info.parallel:
-                raise SiteError(f"{site}: {info.title} has none, its attention and MLP read the same stream.")
-            return kind, layer, None
+def covers(later: Intervention, item: Intervention) -> bool:
+    if isinstance(later, EdgePatch) or isinstance(item, EdgePatch) or later.site != item.site:
+        return False
+    return later.positions is None or (item.positions is not None and set(item.positions) <= set(later.positions))
+
+
+def prompts_of(stack: Iterable[Intervention]) -> tuple[str, ...]:
+    """Every other prompt that a stack reads values from, in order of appearance."""
+    texts: list[str] = []
+    for item in stack:
+        if isinstance(item, Ablate):
+            texts += item.reference
+        elif isinstance(item, Patch | EdgePatch):
+            texts.append(item.source)
+    return tuple(dict.fromkeys(texts))

@@ -1,30 +1,32 @@
 """A loaded model: weights, tokenizer, backend, self-check and cache behind one small face."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from explorer.core.errors import ModelError, SiteError
+from explorer.core.errors import ModelError, NotFiniteError, SiteError
 from explorer.core.provenance import Provenance
 from explorer.engine.backends import Backend, Bridge, Engine, largest_difference
 from explorer.engine.cache import ByteCache
-from explorer.engine.edits import Edit, Kind, Tape, first_layer
+from explorer.engine.edits import AnyEdit, Kind, Tape, first_layer
+from explorer.engine.fitting import compile_edits
 from explorer.engine.forward import Start
-from explorer.engine.interventions import Intervention, compile_edits
+from explorer.engine.interventions import Intervention
 from explorer.models.adapter import boot_bridge
 from explorer.models.families import UnsupportedError, read_decoder
 from explorer.models.info import ModelInfo, Progress, SelfCheck
 from explorer.models.loading import DType, LoadedWeights, load_weights
 from explorer.prompts.tokens import Bos, Tokens, single_token, token_text, tokenize
 
-CACHE_BYTES = 256 << 20
+RUNS = ByteCache(256 << 20)
+"""Runs of all models and all browsers of this process; each key begins with the model's identity."""
 CHECK_LIMITS: dict[str, float] = {"float64": 1e-3, "float32": 1e-3, "bfloat16": 1.0, "float16": 0.2}
 """Largest |Δ log-prob| that the self-check allows, by dtype: half precision rounds differently in every order of sums."""
 PROBES = ("The capital of France is", "When Mary and John went to the store, John gave a drink to", "1, 2, 3, 4")
@@ -35,7 +37,7 @@ class Activations:
     """What was kept of one run of one prompt."""
 
     kept: dict[Kind, dict[int, Tensor]]
-    """By kind and layer: `z` [pos, head, d_head], `pattern` [head, dest, source], all others [pos, d_model]."""
+    """By kind and layer, shaped as `Kind` says without the batch axis."""
     final: Float[Tensor, "pos d_model"]
     """Residual stream after the last block."""
     first_changed: int
@@ -59,7 +61,7 @@ class Model:
         self.bridge = bridge
         """The `TransformerBridge` around the same weights: for experts, and the tests' oracle.  Not thread-safe."""
         self.check = check
-        self.cache = ByteCache(CACHE_BYTES)
+        self.cache = RUNS
         self.runtime = backend
         """The code that runs the model."""
 
@@ -67,6 +69,16 @@ class Model:
     def backend(self) -> Literal["engine", "bridge"]:
         """Which code runs the model."""
         return "engine" if self.runtime.name == "engine" else "bridge"
+
+    @cached_property
+    def identity(self) -> tuple[str, ...]:
+        """What a cached run depends on beside its prompt: weights, configuration, precision, device and code."""
+        info = self.info
+        return info.weight_hash, info.config_hash, info.dtype, info.device, self.backend
+
+    def remember(self, key: tuple[Hashable, ...], make: Callable[[], Any], size: Callable[[Any], int]) -> Any:
+        """A value of this model from the shared cache, made if it is not there; `size` tells its bytes."""
+        return self.cache.get_or_make((self.identity, *key), make, size)
 
     @cached_property
     def special_ids(self) -> frozenset[int]:
@@ -96,7 +108,7 @@ class Model:
         without them; below that layer the two hold the same tensors.
         """
         kinds = frozenset(wanted)
-        key = (tuple(tokens.ids), tokens.bos, interventions)
+        key = (self.identity, tuple(tokens.ids), tokens.bos, interventions)
         found: Activations | None = self.cache.get(key)
         if found is not None:
             if kinds <= found.kept.keys():
@@ -119,10 +131,25 @@ class Model:
         final = self.runtime.run(self.batch(tokens.ids), tape, start)[0]
         for edit in tape.missed():
             raise SiteError(f"L{edit.layer}.{edit.kind}: {self.info.title} has none.")
+        if not torch.isfinite(final).all():
+            raise NotFiniteError(self._first_not_finite(tokens, edits))
         kept = {kind: {layer: value[0] for layer, value in layers.items()} for kind, layers in tape.kept.items()}
         return Activations(kept, final, first)
 
-    def edits(self, tokens: Tokens, interventions: tuple[Intervention, ...]) -> tuple[Edit, ...]:
+    def _first_not_finite(self, tokens: Tokens, edits: tuple[AnyEdit, ...]) -> str:
+        """Which activation of a run is the first that is no finite number, in words."""
+        tape = Tape(edits, get_args(Kind))
+        self.runtime.run(self.batch(tokens.ids), tape)
+        for layer in range(self.info.n_layers):
+            for kind, layers in tape.kept.items():
+                if layer in layers and not torch.isfinite(layers[layer]).all():
+                    return (
+                        f"L{layer}.{kind} is the first activation of this run that is not finite (NaN or infinite). Use "
+                        "smaller factors or coefficients, or load the model in float32."
+                    )
+        return "The residual stream after the last layer is not finite (NaN or infinite)."
+
+    def edits(self, tokens: Tokens, interventions: tuple[Intervention, ...]) -> tuple[AnyEdit, ...]:
         """The interventions fitted to a prompt; `SiteError` or `InterventionError` for what does not fit."""
 
         def value(text: str, kind: Kind, layer: int) -> Tensor:

@@ -7,9 +7,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from explorer.core.errors import InterventionError
 from explorer.core.provenance import Provenance
-from explorer.engine.interventions import Intervention
+from explorer.engine.interventions import as_stack
 from explorer.engine.model import Model
 from explorer.prompts.tokens import Bos, Tokens
 
@@ -61,7 +60,7 @@ def run(model: Model, prompt: str, interventions: Any = (), *, bos: Bos = "defau
     Args:
         model: from `load_model`.
         prompt: text; tokenised with the tokenizer's own default on BOS unless `bos` is "on" or "off".
-        interventions: a sequence of `Ablate`; they apply in order.
+        interventions: a sequence of `Ablate`, `Patch`, `Scale`, `Steer`, `Freeze`, `EdgePatch`; they apply in order.
 
     Raises: `PromptError`, `SiteError`, `InterventionError`.
     """
@@ -69,14 +68,3 @@ def run(model: Model, prompt: str, interventions: Any = (), *, bos: Bos = "defau
     tokens = model.tokenize(prompt, bos)
     logits = model.unembed(model.activations(tokens, stack, ("resid_post",)).final)
     return Run(tokens, logits.float().cpu().numpy(), model.provenance([tokens], stack), model)
-
-
-def as_stack(interventions: Any) -> tuple[Intervention, ...]:
-    """A tuple of interventions, from one or from any sequence of them."""
-    items = (interventions,) if isinstance(interventions, Intervention) else tuple(interventions)
-    for item in items:
-        if not isinstance(item, Intervention):
-            raise InterventionError(
-                f"{item!r} is no intervention; expected for example Ablate(Head(9, 6), how='zero')."
-            )
-    return items

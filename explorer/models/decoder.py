@@ -42,17 +42,24 @@ class Rotary:
 
 
 @dataclass(frozen=True)
+class Mlp:
+    up: Linear
+    down: Linear
+    gate: Linear | None = None
+    """Gated MLP: `down(act(gate x) * up x)`; None for the plain `down(act(up x))`."""
+
+
+@dataclass(frozen=True)
 class Block:
-    norm_attention: Norm
+    norm_attention: Norm | None
+    """None: attention reads the stream as it is."""
     q: Linear
     k: Linear
     v: Linear
     o: Linear
-    norm_mlp: Norm
-    up: Linear
-    gate: Linear | None
-    """Gated MLP: `down(act(gate x) * up x)`; None for the plain `down(act(up x))`."""
-    down: Linear
+    norm_mlp: Norm | None
+    mlp: Mlp | None
+    """None in attention-only models."""
     norm_q: Norm | None = None
     norm_k: Norm | None = None
     """Norms of each head's queries and keys, before the rotation (Qwen3)."""
@@ -75,7 +82,7 @@ class Decoder:
     embed_positions: Float[Tensor, "n_ctx d_model"] | None
     rotary: Rotary | None
     blocks: tuple[Block, ...]
-    norm_final: Norm
+    norm_final: Norm | None
     unembed: Linear
     parallel: bool = False
     """Attention and MLP read the same stream (GPT-NeoX); such a block has no resid_mid."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from explorer.models.decoder import Activation, Block, Decoder, Linear, Norm, NormKind, Rotary
+from explorer.models.decoder import Activation, Block, Decoder, Linear, Mlp, Norm, NormKind, Rotary
 
 ACTIVATIONS: dict[str, Activation] = {
     "gelu": "gelu",
@@ -73,9 +73,7 @@ def read_gpt2(model: Any) -> Decoder:
             v=conv1d(block.attn.c_attn, 2 * d_model, 3 * d_model),
             o=conv1d(block.attn.c_proj),
             norm_mlp=norm(block.ln_2, "layer", eps),
-            up=conv1d(block.mlp.c_fc),
-            gate=None,
-            down=conv1d(block.mlp.c_proj),
+            mlp=Mlp(up=conv1d(block.mlp.c_fc), down=conv1d(block.mlp.c_proj)),
         )
         for block in body.h
     )
@@ -110,9 +108,7 @@ def read_neox(model: Any) -> Decoder:
                 v=v,
                 o=linear(block.attention.dense),
                 norm_mlp=norm(block.post_attention_layernorm, "layer", eps),
-                up=linear(block.mlp.dense_h_to_4h),
-                gate=None,
-                down=linear(block.mlp.dense_4h_to_h),
+                mlp=Mlp(up=linear(block.mlp.dense_h_to_4h), down=linear(block.mlp.dense_4h_to_h)),
             )
         )
     return Decoder(
@@ -164,9 +160,7 @@ def read_llama(model: Any) -> Decoder:
             v=linear(block.self_attn.v_proj),
             o=linear(block.self_attn.o_proj),
             norm_mlp=norm(block.post_attention_layernorm, "rms", eps),
-            up=linear(block.mlp.up_proj),
-            gate=linear(block.mlp.gate_proj),
-            down=linear(block.mlp.down_proj),
+            mlp=Mlp(up=linear(block.mlp.up_proj), gate=linear(block.mlp.gate_proj), down=linear(block.mlp.down_proj)),
             norm_q=optional_norm(block.self_attn, "q_norm", eps),
             norm_k=optional_norm(block.self_attn, "k_norm", eps),
             window=window_of(config, block),
@@ -205,9 +199,7 @@ def read_gemma2(model: Any) -> Decoder:
             v=linear(block.self_attn.v_proj),
             o=linear(block.self_attn.o_proj),
             norm_mlp=unit_norm(block.pre_feedforward_layernorm, eps),
-            up=linear(block.mlp.up_proj),
-            gate=linear(block.mlp.gate_proj),
-            down=linear(block.mlp.down_proj),
+            mlp=Mlp(up=linear(block.mlp.up_proj), gate=linear(block.mlp.gate_proj), down=linear(block.mlp.down_proj)),
             norm_attn_out=unit_norm(block.post_attention_layernorm, eps),
             norm_mlp_out=unit_norm(block.post_feedforward_layernorm, eps),
             window=window_of(config, block),

@@ -23,6 +23,8 @@ class ModelInfo:
     """Key-value heads; fewer than `n_heads` in grouped-query attention."""
     d_model: int
     d_head: int
+    d_mlp: int
+    """Neurons in each MLP."""
     vocab_size: int
     n_ctx: int
     """Longest prompt, in tokens."""
@@ -31,8 +33,12 @@ class ModelInfo:
     device: str
     weight_hash: str
     """SHA-256 over the weight files."""
+    config_hash: str
+    """SHA-256 of the configuration: equal weights under another configuration are another model."""
     parallel: bool = False
     """Attention and MLP read the same stream, so there is no resid_mid."""
+    heads_add_up: bool = True
+    """Each head's write is a summand of the stream; not so where a norm follows their sum (Gemma-2)."""
 
     @property
     def title(self) -> str:

@@ -1,5 +1,7 @@
 """From a name to weights in memory: catalog key, directory or hub id, all through `load_weights`."""
 
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -110,11 +112,28 @@ def describe(key: str, directory: Path, hf_model: Any, weight_hash: str) -> Mode
         n_kv_heads=getattr(config, "num_key_value_heads", None) or n_heads,
         d_model=d_model,
         d_head=getattr(config, "head_dim", None) or d_model // n_heads,
+        d_mlp=mlp_width(config),
         vocab_size=config.vocab_size,
         n_ctx=config.max_position_embeddings,
         n_parameters=sum(parameter.numel() for parameter in hf_model.parameters()),
         dtype=str(hf_model.dtype).removeprefix("torch."),
         device=str(hf_model.device),
         weight_hash=weight_hash,
+        config_hash=config_hash(hf_model.config),
         parallel=bool(getattr(config, "use_parallel_residual", False) or getattr(config, "parallel_attn", False)),
+        heads_add_up=not any(name.endswith("post_feedforward_layernorm") for name, _ in hf_model.named_modules()),
     )
+
+
+def mlp_width(config: Any) -> int:
+    """Neurons of an MLP: the field that a family calls by one of three names, or GPT-2's default of 4 d_model."""
+    names = ("intermediate_size", "n_inner", "ffn_dim")
+    return next((int(width) for name in names if (width := getattr(config, name, None))), 4 * int(config.hidden_size))
+
+
+def config_hash(config: Any) -> str:
+    """SHA-256 of a configuration, wherever its file lies and whichever version wrote it."""
+    named = {
+        key: value for key, value in config.to_dict().items() if key not in ("_name_or_path", "transformers_version")
+    }
+    return hashlib.sha256(json.dumps(named, sort_keys=True, default=str).encode()).hexdigest()

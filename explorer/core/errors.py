@@ -7,6 +7,7 @@
     ├── PairError          a contrast pair whose prompts do not line up
     ├── InterventionError  an intervention that cannot be carried out
     ├── NotFiniteError     an activation that became NaN or infinite
+    ├── MemoryBudgetError  work that does not fit in memory
     ├── ModelError         a model that cannot be had
     │   ├── ModelNotFoundError   nothing by that name can be reached
     │   ├── NotDownloadedError   a hub model that is not on this machine, and may not be fetched unasked
@@ -44,6 +45,10 @@ class InterventionError(ExplorerError):
 
 class NotFiniteError(ExplorerError):
     """An activation that became NaN or infinite during a run; the message names the first."""
+
+
+class MemoryBudgetError(ExplorerError):
+    """Work that does not fit in memory, even in the smallest pieces."""
 
 
 class ModelError(ExplorerError):

@@ -17,6 +17,8 @@ from explorer.engine.edits import SenderKind, Tape
 from explorer.models.decoder import Activation, Decoder, Linear, Mlp, Norm, Rotary
 
 Stream = Float[Tensor, "batch pos d_model"]
+Behind = Float[Tensor, "batch dest d_model"]
+"""A stream behind attention: of all positions, or of the last alone."""
 Heads = Float[Tensor, "batch head pos d_head"]
 Rotation = tuple[Tensor, Tensor] | None
 """Cosine and sine, [pos, rotated]; None where positions are embedded otherwise."""
@@ -82,8 +84,16 @@ def embed(decoder: Decoder, tokens: Int[Tensor, "batch pos"], offset: int = 0) -
 
 def run_block(
     decoder: Decoder, layer: int, resid: Stream, tape: Tape, past: Past | None, turn: Rotation, last: bool = False
-) -> Stream:
+) -> Behind:
     """One block.  With `last`, only the last position is computed beyond keys and values: [batch, 1, d_model]."""
+    read, middle = start_block(decoder, layer, resid, tape, past, turn, last)
+    return finish_block(decoder, layer, read, middle, tape.at_last(resid.shape[1]) if last else tape)
+
+
+def start_block(
+    decoder: Decoder, layer: int, resid: Stream, tape: Tape, past: Past | None, turn: Rotation, last: bool = False
+) -> tuple[Behind, Behind]:
+    """The attention half of a block: the stream that the MLP reads, and the one that it writes on."""
     resid = tape("resid_pre", layer, resid)
     z = attend(decoder, layer, resid, tape, past, turn, last)
     if last:
@@ -94,11 +104,11 @@ def run_block(
     middle = resid + attn_out
     if not decoder.parallel:
         middle = tape("resid_mid", layer, middle)
-    return finish_block(decoder, layer, resid if decoder.parallel else middle, middle, tape)
+    return resid if decoder.parallel else middle, middle
 
 
 def finish_block(decoder: Decoder, layer: int, read: Stream, middle: Stream, tape: Tape) -> Stream:
-    """The MLP, which reads `read` and writes on `middle` (one and the same but in parallel blocks)."""
+    """The MLP half, which reads `read` and writes on `middle` (one and the same but in parallel blocks)."""
     block = decoder.blocks[layer]
     if block.mlp is not None:
         x = norm(received(read, tape.arriving.get(("mlp_in", layer))), block.norm_mlp)
@@ -142,7 +152,7 @@ def received(stream: Stream, arriving: Mapping[int | None, Tensor] | None) -> St
 
 def attend(
     decoder: Decoder, layer: int, resid: Stream, tape: Tape, past: Past | None, turn: Rotation, last: bool
-) -> Float[Tensor, "batch pos head d_head"]:
+) -> Float[Tensor, "batch dest head d_head"]:
     """Mixed values `z` of every head."""
     block = decoder.blocks[layer]
     x = norm(resid, block.norm_attention)

@@ -76,6 +76,12 @@ class Model:
         info = self.info
         return info.weight_hash, info.config_hash, info.dtype, info.device, self.backend
 
+    @property
+    def unit_bytes(self) -> int:
+        """Bytes of one number of an activation."""
+        dtype: torch.dtype = getattr(torch, self.info.dtype)
+        return dtype.itemsize
+
     def remember(self, key: tuple[Hashable, ...], make: Callable[[], Any], size: Callable[[Any], int]) -> Any:
         """A value of this model from the shared cache, made if it is not there; `size` tells its bytes."""
         return self.cache.get_or_make((self.identity, *key), make, size)

@@ -149,6 +149,7 @@ class Runner:
             finals.append(self.model.runtime.run(self.ids[row, None], Tape((*self.group.edits, edit), ()))[0, -1])
         return torch.stack(finals)
 
+    @torch.no_grad()
     def logits(self, final: Float[Tensor, "cell prompt d_model"]) -> Float[Tensor, "cell prompt token"]:
         if self.plan.decoder is not None:
             return read_logits(self.plan.decoder, final, self.read)

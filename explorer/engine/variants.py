@@ -241,7 +241,6 @@ def difference(
     return norm(linear(old, block.mlp.down) + added, block.norm_mlp_out) - write_mlp(decoder, layer, old)
 
 
-@torch.no_grad()
 def read_logits(
     decoder: Decoder, final: Float[Tensor, "cell prompt d_model"], read: Int[Tensor, "prompt token"] | None
 ) -> Float[Tensor, "cell prompt token"]:

@@ -121,13 +121,20 @@ class EdgeMode:
         kept = {
             kind: [layers[layer][:, self.start :] for layer in sorted(layers)] for kind, layers in tape.kept.items()
         }
-        blocks = [embed(decoder, ids)[:, None, self.start :]]
-        for layer in range(decoder.n_layers):
-            blocks.append(self.attention_writes(layer, kept["z"][layer]))
-            if self.graph.has_mlp:
-                blocks.append(kept["mlp_out"][layer][:, None])
         between = kept["resid_pre"] if decoder.parallel else kept["resid_mid"]
-        return Written(torch.cat(blocks, 1), kept["resid_pre"], between, final[:, self.start :], past)
+        writes = self.writes(embed(decoder, ids)[:, self.start :], kept["z"], kept["mlp_out"])
+        return Written(writes, kept["resid_pre"], between, final[:, self.start :], past)
+
+    def writes(
+        self, embedded: Float[Tensor, "pair pos d_model"], z: list[Tensor], mlp_out: list[Tensor]
+    ) -> Float[Tensor, "pair writer pos d_model"]:
+        """What every writer writes, from the activations of an ordinary run."""
+        blocks = [embedded[:, None]]
+        for layer in range(self.decoder.n_layers):
+            blocks.append(self.attention_writes(layer, z[layer]))
+            if self.graph.has_mlp:
+                blocks.append(mlp_out[layer][:, None])
+        return torch.cat(blocks, 1)
 
     def attention_writes(
         self, layer: int, z: Float[Tensor, "row pos head d_head"]

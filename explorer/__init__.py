@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from explorer import plots
+    from explorer.analyses.activation_patching import ActivationPatching, activation_patching, plan_patching
     from explorer.analyses.attention import Attention, attention
     from explorer.analyses.logit_lens import LogitLens, logit_lens
     from explorer.analyses.prediction import Prediction, prediction
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Ablate": "engine.interventions",
+    "ActivationPatching": "analyses.activation_patching",
     "Attention": "analyses.attention",
     "AttnOut": "core.sites",
     "ContrastPair": "prompts.pairs",
@@ -59,10 +61,12 @@ _HOME = {
     "Run": "engine.run",
     "Scale": "engine.interventions",
     "Steer": "engine.interventions",
+    "activation_patching": "analyses.activation_patching",
     "attention": "analyses.attention",
     "generate": "engine.generation",
     "load_model": "engine.model",
     "logit_lens": "analyses.logit_lens",
+    "plan_patching": "analyses.activation_patching",
     "prediction": "analyses.prediction",
     "run": "engine.run",
 }

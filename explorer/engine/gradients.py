@@ -16,11 +16,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from explorer.core.errors import InterventionError
+from explorer.engine.backends import Engine
 from explorer.engine.edges import EdgeMode
 from explorer.engine.edits import AnyEdit, Kind, ReceiverKind, Tape
 from explorer.engine.forward import Past, Start, Stream, embed, forward, linear, norm, soft_cap
+from explorer.engine.interventions import Intervention
+from explorer.engine.model import Model
 from explorer.engine.variants import Prefix
 from explorer.models.decoder import Decoder, Linear, Norm
+from explorer.prompts.tokens import Tokens
 
 KEPT_FOR_WRITES: tuple[Kind, Kind] = ("z", "mlp_out")
 ScoreOf = Callable[[Float[Tensor, "row vocab"]], Float[Tensor, " row"]]
@@ -136,3 +141,24 @@ def norm_back(
     with torch.enable_grad():
         copies = stream[:, None].expand(gradient.shape).detach().requires_grad_()
         return torch.autograd.grad(norm(copies, weights), copies, gradient)[0]
+
+
+def activation_gradients(
+    model: Model, tokens: Tokens, kinds: Iterable[Kind], score: ScoreOf, interventions: tuple[Intervention, ...] = ()
+) -> tuple[dict[Kind, Tensor], dict[Kind, Tensor]]:
+    """Activations and gradients of an objective with respect to them, [layer, …] by kind, on one prompt.
+
+    (source − activation) · gradient estimates what patching in `source` does (attribution patching); exact where the
+    model is linear.  `InterventionError` on the bridge.
+    """
+    if not isinstance(model.runtime, Engine):
+        raise InterventionError(
+            f"Gradients are the engine's; {model.info.title} runs on the bridge ({model.check.reason})."
+        )
+    decoder = model.runtime.decoder
+    tape = GradientTape(model.edits(tokens, interventions), kinds)
+    _, found, _ = run_with_gradient(decoder, embed(decoder, model.batch(tokens.ids)), tape, score)
+    activations = {
+        kind: torch.stack([layers[layer][0].detach() for layer in sorted(layers)]) for kind, layers in tape.kept.items()
+    }
+    return activations, {kind: torch.stack([tensor[0] for tensor in tensors]) for kind, tensors in found.items()}

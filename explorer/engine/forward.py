@@ -62,13 +62,18 @@ def forward(
     past: Past | None = None,
 ) -> Stream:
     """The last block's residual stream; `tape` sees every activation on the way."""
-    if start is None:
-        resid = embed(decoder, tokens, tape.offset)
-        send(decoder, tape, "embed", 0, resid)
-    else:
-        resid = start.resid_pre
+    if start is not None:
+        return run_blocks(decoder, start, tape, past)
+    resid = embed(decoder, tokens, tape.offset)
+    send(decoder, tape, "embed", 0, resid)
+    return run_blocks(decoder, Start(0, resid), tape, past)
+
+
+def run_blocks(decoder: Decoder, start: Start, tape: Tape, past: Past | None = None) -> Stream:
+    """All blocks from `start` on."""
+    resid = start.resid_pre
     turn = rotation(decoder.rotary, tape.offset, resid.shape[1], resid.dtype)
-    for layer in range(0 if start is None else start.layer, decoder.n_layers):
+    for layer in range(start.layer, decoder.n_layers):
         resid = run_block(decoder, layer, resid, tape, past, turn)
     return received(resid, tape.arriving.get(("logits", 0)))
 

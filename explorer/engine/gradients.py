@@ -20,7 +20,7 @@ from explorer.core.errors import InterventionError
 from explorer.engine.backends import Engine
 from explorer.engine.edges import EdgeMode
 from explorer.engine.edits import AnyEdit, Kind, ReceiverKind, Tape
-from explorer.engine.forward import Past, Start, Stream, embed, forward, linear, norm, soft_cap
+from explorer.engine.forward import Past, Start, Stream, embed, linear, norm, run_blocks, soft_cap
 from explorer.engine.interventions import Intervention
 from explorer.engine.model import Model
 from explorer.engine.variants import Prefix
@@ -61,7 +61,7 @@ def run_with_gradient(
     """Score [row], gradients of its sum by kind and layer, and by watched reader."""
     with torch.enable_grad():
         start = embedded.detach().requires_grad_()
-        final = forward(decoder, start.new_empty(0), tape, Start(0, start), past)[:, -1]
+        final = run_blocks(decoder, Start(0, start), tape, past)[:, -1]
         logits = linear(norm(final, decoder.norm_final), decoder.unembed)
         scores = score(logits if decoder.logit_softcap is None else soft_cap(logits, decoder.logit_softcap))
         kinds = {kind: [layers[layer] for layer in sorted(layers)] for kind, layers in tape.kept.items()}

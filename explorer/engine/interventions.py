@@ -78,12 +78,12 @@ class Steer:
     """
 
     site: Site
-    vector: tuple[float, ...]
+    vector: Sequence[float]
     coefficient: float = 1.0
     positions: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        """Any sequence of numbers will do as a vector."""
+        """Any sequence of numbers will do as a vector; a tuple of them is kept."""
         object.__setattr__(self, "vector", tuple(float(number) for number in self.vector))
 
     def __str__(self) -> str:

@@ -229,6 +229,55 @@ def unit_norm(module: Any, eps: float) -> Norm:
     return Norm("rms", eps, 1 + module.weight.detach())
 
 
+def read_native(model: Any) -> Decoder:
+    """TransformerLens' own small models: learned positions; LayerNorm or no norm at all; with or without MLPs."""
+    config = model.cfg
+    if model.pos is None or not config.attention_dir == "causal":
+        raise UnsupportedError("a native model without learned positions or causal attention is not covered")
+    return Decoder(
+        n_heads=config.n_heads,
+        n_kv_heads=config.n_key_value_heads or config.n_heads,
+        d_head=config.d_head,
+        activation=activation(config.act_fn or "gelu"),
+        attention_scale=1 / model.layers[0].attn.scale,
+        embed=model.tok_embed.weight.detach(),
+        embed_positions=model.pos.weight.detach(),
+        rotary=None,
+        blocks=tuple(
+            Block(
+                norm_attention=native_norm(block.ln1),
+                q=linear(block.attn.q),
+                k=linear(block.attn.k),
+                v=linear(block.attn.v),
+                o=linear(block.attn.o),
+                norm_mlp=None if config.attn_only else native_norm(block.ln2),
+                mlp=None if config.attn_only else native_mlp(block.mlp),
+            )
+            for block in model.layers
+        ),
+        norm_final=native_norm(model.ln_out),
+        unembed=linear(model.head),
+        attention_softcap=config.attn_scores_soft_cap if config.attn_scores_soft_cap > 0 else None,
+        logit_softcap=config.output_logits_soft_cap if config.output_logits_soft_cap > 0 else None,
+    )
+
+
+def native_norm(module: Any) -> Norm | None:
+    match type(module).__name__:
+        case "Identity":
+            return None
+        case "LayerNorm":
+            return norm(module, "layer", module.eps)
+        case name:
+            raise UnsupportedError(f"norm {name} of a native model is not covered")
+
+
+def native_mlp(module: Any) -> Mlp:
+    if hasattr(module, "gate"):
+        return Mlp(up=linear(getattr(module, "in")), gate=linear(module.gate), down=linear(module.out))
+    return Mlp(up=linear(module.fc_in), down=linear(module.fc_out))
+
+
 FAMILIES: dict[str, Callable[[Any], Decoder]] = {
     "GPT2LMHeadModel": read_gpt2,
     "GPTNeoXForCausalLM": read_neox,
@@ -237,4 +286,5 @@ FAMILIES: dict[str, Callable[[Any], Decoder]] = {
     "Qwen2ForCausalLM": read_llama,
     "Qwen3ForCausalLM": read_llama,
     "Gemma2ForCausalLM": read_gemma2,
+    "NativeModel": read_native,
 }

@@ -20,6 +20,8 @@ pytestmark = pytest.mark.truth
 
 SITES = [site for site in get_args(SweepSite) if site != "neurons"]
 OTHER = "When Anna and Peter went to the school, Peter gave a drink to"
+QUICK = ("gpt2", "qwen2", "gemma2", "neox")
+"""Families of the fast tier; between them they have every feature."""
 STACKS = [
     (),
     (Ablate(Head(1, 2)), Scale(AttnOut(2), 0.5)),
@@ -57,7 +59,9 @@ def replace_prompts(plan):
     return replace(plan, budget=1 << 34)
 
 
-@pytest.mark.parametrize("family", COVERED)
+@pytest.mark.parametrize(
+    "family", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in COVERED]
+)
 @pytest.mark.parametrize("stack", STACKS, ids=range(len(STACKS)))
 def test_every_cell_equals_a_run_of_its_own(tiny_models, family: str, stack) -> None:
     model = tiny_models[family]
@@ -72,8 +76,8 @@ def test_every_cell_equals_a_run_of_its_own(tiny_models, family: str, stack) -> 
             plan = plan_sweep(
                 model, site, base, source, by_position=by_position, layers=layers, interventions=stack, budget=1 << 30
             )
-            if plan.decoder is None and by_position:
-                continue  # one run a cell already
+            if plan.decoder is None and site not in ("head_out", "resid_pre"):
+                continue  # one run a cell on either side
             assert (gathered(plan) - one_by_one(plan)).abs().max() < 1e-9, (site, by_position)
 
 
@@ -127,9 +131,7 @@ def test_identities_of_patching(tiny: Model) -> None:
 
 
 def test_a_chunk_smaller_than_the_sweep_changes_no_number(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = plan_sweep(
-        tiny, "head_out", [tiny.tokenize(PROMPT)], [tiny.tokenize(TWIN)], by_position=True
-    )
+    plan = plan_sweep(tiny, "head_out", [tiny.tokenize(PROMPT)], [tiny.tokenize(TWIN)], by_position=True)
     whole = gathered(plan)
     monkeypatch.setattr(sweeps.SweepPlan, "cells_at_once", lambda self, group, start: 2)
     assert (gathered(plan) - whole).abs().max() < 1e-9

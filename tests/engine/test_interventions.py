@@ -160,26 +160,27 @@ def test_a_patch_after_its_last_use_changes_nothing(tiny: Model) -> None:
         assert (logits(tiny, Patch(site, TWIN, (9,)))[-1] - logits(tiny)[-1]).abs().max() < 1e-12
 
 
+def far(one: torch.Tensor, other: torch.Tensor) -> float:
+    return float((one - other).abs().max())
+
+
 def test_values_that_interventions_write(tiny: Model) -> None:
-    vector = tuple(torch.linspace(-1, 1, D_MODEL).tolist())
-    base = kept(tiny, "mlp_out", 1)
-    steered = kept(tiny, "mlp_out", 1, Steer(MlpOut(1), vector, 3.0, (4,)))
-    assert (steered[4] - base[4] - 3 * torch.tensor(vector, dtype=torch.float64)).abs().max() < 1e-9 and (
-        steered[:4] == base[:4]
-    ).all()
-    doubled = kept(tiny, "z", 1, Scale(Head(1, 3), 2.0))
-    assert (doubled[:, 3] - 2 * kept(tiny, "z", 1)[:, 3]).abs().max() < 1e-12
-    held = kept(tiny, "neurons", 2, Ablate(Resid(0, "resid_pre"), positions=(1,)), Freeze(Neuron(2, 7)))
-    assert (
-        (held[:, 7] - kept(tiny, "neurons", 2)[:, 7]).abs().max()
-        < 1e-12
-        < (held - kept(tiny, "neurons", 2)).abs().max()
+    vector = torch.linspace(-1, 1, D_MODEL, dtype=torch.float64)
+    base, steered = (
+        kept(tiny, "mlp_out", 1, *stack) for stack in ((), (Steer(MlpOut(1), tuple(vector.tolist()), 3.0, (4,)),))
     )
+    assert far(steered[4], base[4] + 3 * vector) < 1e-12 and far(steered[:4], base[:4]) < 1e-12
+    assert far(kept(tiny, "z", 1, Scale(Head(1, 3), 2.0))[:, 3], 2 * kept(tiny, "z", 1)[:, 3]) < 1e-12
+    base, held = (
+        kept(tiny, "neurons", 2, *stack)
+        for stack in ((), (Ablate(Resid(0, "resid_pre"), positions=(1,)), Freeze(Neuron(2, 7))))
+    )
+    assert far(held[:, 7], base[:, 7]) < 1e-12 < far(held, base)
     twin = tiny.activations(tiny.tokenize(TWIN), (), ("pattern",)).kept["pattern"][1]
-    patched = kept(tiny, "pattern", 1, Patch(HeadPart(1, 0, "pattern"), TWIN, (12,)))
-    assert (patched[0, 12] - twin[0, 12]).abs().max() < 1e-12 and (
-        patched[1] - kept(tiny, "pattern", 1)[1]
-    ).abs().max() < 1e-12
+    base, patched = (
+        kept(tiny, "pattern", 1, *stack) for stack in ((), (Patch(HeadPart(1, 0, "pattern"), TWIN, (12,)),))
+    )
+    assert far(patched[0, 12], twin[0, 12]) < 1e-12 and far(patched[1], base[1]) < 1e-12
 
 
 def test_the_order_of_a_stack(tiny: Model) -> None:

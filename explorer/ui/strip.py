@@ -5,7 +5,7 @@ from dataclasses import replace
 import streamlit as st
 
 from explorer.analyses.prediction import Prediction
-from explorer.engine.interventions import in_words
+from explorer.engine.interventions import Ablate, in_words, overridden
 from explorer.metrics.objectives import Score
 from explorer.ui import session
 from explorer.ui.html import safe_html
@@ -45,8 +45,19 @@ def draw(bench: Workbench, problems: dict[Entry, str], predicted: Prediction | N
             )
         if not bench.entries:
             st.caption("None. Click a head, a token or a lens cell and choose what to do with it.")
+        without_effect = replaced_by(bench, problems)
         for index, entry in enumerate(bench.entries):
             line(bench, index, entry, problems.get(entry))
+            if index in without_effect:
+                st.caption(f"No effect: {describe(bench.entries[without_effect[index]])} comes later and replaces it.")
+
+
+def replaced_by(bench: Workbench, problems: dict[Entry, str]) -> dict[int, int]:
+    """Lines that a later line on the same activation replaces: number -> by which."""
+    active = [number for number, entry in enumerate(bench.entries) if entry.enabled and entry not in problems]
+    entries = [bench.entries[number] for number in active]
+    found = overridden([Ablate(entry.site, entry.how, entry.positions) for entry in entries])
+    return {active[earlier]: active[later] for earlier, later in found.items()}
 
 
 def line(bench: Workbench, index: int, entry: Entry, problem: str | None) -> None:

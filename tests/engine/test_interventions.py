@@ -144,7 +144,7 @@ def test_own_values_are_a_no_op(tiny: Model, site) -> None:
     assert (logits(tiny, Scale(site, 0.0)) - logits(tiny, Ablate(site))).abs().max() < 1e-12
     assert (
         logits(tiny, Patch(site, TWIN)) - logits(tiny, Ablate(site, "resample", reference=(TWIN,)))
-    ).abs().max() == 0
+    ).abs().max() < 1e-12
     assert (logits(tiny, Ablate(site)) - base).abs().max() > 1e-6, "the site matters"
 
 

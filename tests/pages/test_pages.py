@@ -46,6 +46,15 @@ def test_switch_remove_undo_and_clear(open_page, name) -> None:
     assert app.button(key="undo").disabled
 
 
+@pytest.mark.parametrize("name", PAGES)
+def test_a_line_that_a_later_one_replaces_says_so(open_page, name) -> None:
+    app = open_page(name, **PAIR, do=["L1H2:zero:3", "L1H2.q:zero", "L1KV0.k:mean", "L2N7:zero", "L1H2:mean"])
+    assert not app.exception and "Not applied" not in words(app)
+    assert words(app).count("comes later and replaces it") == 1
+    app.sidebar.toggle[4].set_value(False).run()
+    assert "comes later and replaces it" not in words(app)
+
+
 @pytest.mark.parametrize("how", ["zero", "mean", "resample"])
 def test_the_choice_on_a_head_lands_on_the_stack(open_page, how) -> None:
     app = open_page("attention", **PAIR, head="L1H2")
@@ -138,6 +147,7 @@ def test_a_trailing_space_is_warned_of(open_page) -> None:
 def test_the_model_card_shows_backend_and_check(open_page, tiny_directories) -> None:
     said = words(open_page("prompt", **PAIR))
     assert "engine (own forward pass)" in said and "max |Δ log-prob|" in said and "LlamaForCausalLM" in said
+    assert "of look-ups answered" in said
     said = words(open_page("prompt", model=str(tiny_directories["opt"]), **PAIR))
     assert "TransformerBridge" in said and "no forward pass for OPT" in said
 

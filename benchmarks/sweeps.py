@@ -7,6 +7,8 @@ compared with ours.
 """
 
 import argparse
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +23,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.engine import cpu_seconds
-from benchmarks.random_gpt2 import random_gpt2, random_pair, tokens_of
+from benchmarks.random_gpt2 import random_gpt2, random_pair
 from explorer.engine.edges import EdgeMode
 from explorer.engine.edits import Tape
 from explorer.engine.gradients import edge_scores, logit_difference
@@ -171,22 +173,32 @@ def growth(model: Model) -> Iterator[str]:
         yield f"| GPT-2's width, {depth} layers, all {12 * depth} heads, 16 tokens | {cpu_seconds(lambda: ours(plan), 1):.1f} s |"  # noqa: B023
 
 
-def memory(model: Model, budget: int = 512 << 20) -> Iterator[str]:
-    """Peak memory of the first chunks under a budget, and what the plan had said."""
-    for length in (256, 1024):
-        clean, corrupt = random_pair(length, 0, 40_000)
-        plan = plan_of(Case("", model, clean, corrupt, 1, 2), "head_out", False, budget=budget)
-        model.runtime.run(model.batch(tokens_of(clean.ids).ids), Tape((), ()))
-        with peak_memory() as peak:
-            for _ in islice(run_sweep(plan), 4):
-                pass
-        yield f"| {length} tokens | {budget / 1e6:.0f} MB | {plan.cost.bytes / 1e6:.0f} MB | {peak[0]:.0f} MB |"
+def memory(length: int, budget: int = 512 << 20) -> str:
+    """Peak memory of the first chunks of a sweep over all heads under a budget, and what the plan had said."""
+    model = load_model("smollm2")
+    clean, corrupt = random_pair(length, 0, 40_000)
+    plan = plan_of(Case("", model, clean, corrupt, 1, 2), "head_out", False, budget=budget)
+    planned = plan.cost.bytes
+    with peak_memory() as peak:
+        for _ in islice(run_sweep(plan), 4):
+            pass
+    return f"| {length} tokens | {budget / 1e6:.0f} MB | {planned / 1e6:.0f} MB | {peak[0]:.0f} MB |"
+
+
+def memory_of_a_fresh_process(length: int) -> str:
+    """Memory that an earlier sweep has given back to the allocator would hide what this one takes."""
+    command = [sys.executable, "-m", "benchmarks.sweeps", "--memory", str(length)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="the two tables of ratios alone")
-    quick = parser.parse_args().quick
+    parser.add_argument("--memory", type=int, metavar="LENGTH", help="peak memory at this length alone")
+    options = parser.parse_args()
+    if options.memory:
+        print(memory(options.memory))
+        return
     found = list(cases())
     print("| pair | sweep, cells | engine | TransformerLens | ratio | by the clock | largest difference |")
     print("|---|---|---|---|---|---|---|")
@@ -199,13 +211,13 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     for case in found:
         print(edge_row(case), flush=True)
-    if not quick:
+    if not options.quick:
         print("\n| growth | CPU |\n|---|---|")
         for line in growth(found[0].model):
             print(line, flush=True)
         print("\n| peak memory | budget | as planned | as measured |\n|---|---|---|---|")
-        for line in memory(found[0].model):
-            print(line, flush=True)
+        for length in (256, 1024):
+            print(memory_of_a_fresh_process(length), flush=True)
 
 
 if __name__ == "__main__":

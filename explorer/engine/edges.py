@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from explorer.core.errors import InterventionError
+from explorer.core.errors import InterventionError, NotFiniteError
 from explorer.engine.backends import Engine
 from explorer.engine.edge_graph import EdgeGraph
 from explorer.engine.edits import Edit, Kind, Tape
@@ -172,6 +172,10 @@ class EdgeMode:
                 hidden = tape("neurons", layer, hidden)
                 rows.add(tape("mlp_out", layer, write_mlp(decoder, layer, hidden))[:, None])
         last = rows.read(base.final, 1)[:, 0, -1]
+        if not torch.isfinite(last).all():
+            raise NotFiniteError(
+                f"{rows.first_not_finite(self.graph)} is not finite (NaN or infinite) under this mask."
+            )
         return last.view(len(mask), n_pairs, -1)
 
     def attend(
@@ -195,6 +199,7 @@ class Rows:
     """One row for each mask and pair: collects what writers write, and gives readers their inputs."""
 
     def __init__(self, mode: EdgeMode, mask: Mask) -> None:
+        mask = mask.to(mode.base.final)
         self.base, self.mask = mode.base, mask * mode.graph.exists.to(mask)[..., *(None,) * (mask.ndim - 3)]
         self.n_pairs, self.start = len(mode.clean), mode.start
         self.written, self.readers_done = 0, 0
@@ -215,6 +220,15 @@ class Rows:
             self.buffer[:, self.written : end] = change
         self.written = end
 
+    def changes(self) -> Float[Tensor, "row writer pos d_model"]:
+        """What every writer so far writes, less what it wrote on the corrupt run."""
+        return torch.cat(self.blocks, 1) if self.buffer is None else self.buffer[:, : self.written]
+
+    def first_not_finite(self, graph: EdgeGraph) -> str:
+        """What the first writer writes that writes no finite number, in words."""
+        finite = torch.isfinite(self.changes()).all(dim=3).all(dim=2).all(dim=0).tolist()
+        return "The final stream" if all(finite) else f"What {graph.writers[finite.index(False)]} writes"
+
     def read(
         self, stream: Float[Tensor, "pair pos d_model"], n_readers: int
     ) -> Float[Tensor, "row reader pos d_model"]:
@@ -222,7 +236,7 @@ class Rows:
         mask = self.mask[:, self.readers_done : self.readers_done + n_readers, : self.written]
         self.readers_done += n_readers
         mask = mask.repeat_interleave(self.n_pairs, 0)
-        changes = torch.cat(self.blocks, 1) if self.buffer is None else self.buffer[:, : self.written]
+        changes = self.changes()
         if mask.ndim == 4:
             added = torch.einsum("brwt,bwtd->brtd", mask[..., -changes.shape[2] :], changes)
         else:

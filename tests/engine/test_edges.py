@@ -5,14 +5,16 @@ import random
 import pytest
 import torch
 
-from explorer.core.errors import InterventionError, PairError, SiteError
+from explorer.analyses.activation_patching import activation_patching
+from explorer.core.errors import InterventionError, NotFiniteError, PairError, SiteError
 from explorer.core.sites import AttnOut, Edge, Embed, Head, HeadPart, KeyValue, Logits, MlpIn, MlpOut, Resid
 from explorer.engine.edge_graph import EdgeGraph
 from explorer.engine.edges import EdgeMode
 from explorer.engine.gradients import activation_gradients, edge_scores, logit_difference
-from explorer.engine.interventions import Ablate, EdgePatch, Freeze, Patch
+from explorer.engine.interventions import Ablate, EdgePatch, Freeze, Patch, Scale
 from explorer.engine.model import Model, load_model
 from explorer.models.info import ModelInfo
+from explorer.prompts.pairs import ContrastPair
 from tests.conftest import PROMPT, TWIN
 from tests.tiny import COVERED
 from tests.toys import TOYS, toy
@@ -211,6 +213,27 @@ def test_the_stack_holds_in_edge_mode(any_model: Model) -> None:
     mode = mode_of(any_model, FAR, stack)
     assert (masked(mode, mask_of(mode))[0] - logits_of(any_model, PROMPT, stack)).abs().max() < 1e-9
     assert (masked(mode, mask_of(mode, 0.0))[0] - logits_of(any_model, FAR, stack)).abs().max() < 1e-9
+
+
+def test_a_mask_under_which_a_value_is_no_longer_finite_names_the_writer(tiny: Model) -> None:
+    mode = mode_of(tiny, FAR, (Scale(MlpOut(1), 1e308),))
+    with pytest.raises(NotFiniteError, match=r"What L2H0 writes is not finite|What L1.mlp_out writes is not finite"):
+        masked(mode, mask_of(mode, 1e10))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_half_precision(tiny_directories, dtype: str) -> None:
+    """Sweeps, edges and gradients in the model's own precision, near the same in float64."""
+    exact, rounded = (load_model(str(tiny_directories["llama"]), dtype=kind) for kind in ("float64", dtype))
+    pair = ContrastPair(PROMPT, FAR, " a", " the")
+    limit = {"float32": 1e-5, "float16": 0.02, "bfloat16": 0.2}[dtype]
+    for site in ("head_out", "resid_pre"):
+        one, other = (activation_patching(model, pair, site).raw for model in (exact, rounded))
+        assert abs(one - other).max() < limit
+    (one, _), (other, _) = (edge_scores(mode_of(model, FAR), SCORE) for model in (exact, rounded))
+    assert (one - other.double()).abs().max() < limit
+    modes = [mode_of(model, FAR) for model in (exact, rounded)]
+    assert (masked(modes[0], mask_of(modes[0], 0.5)) - masked(modes[1], mask_of(modes[1], 0.5))).abs().max() < limit
 
 
 def test_what_edge_mode_refuses(tiny: Model) -> None:

@@ -1,9 +1,11 @@
 """Tiny random models of several families, with a real byte-level tokenizer, as Hugging Face directories."""
 
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -97,6 +99,14 @@ COVERED = (
     "gpt2", "llama", "llama3-rope", "mistral", "mistral-window", "qwen2", "qwen3", "gemma2", "neox", "neox-sequential",
 )  # fmt: skip
 FAMILIES = (*COVERED, "opt")
+QUICK = ("gpt2", "qwen2", "gemma2", "neox")
+"""Families of the fast tier; between them they have every feature."""
+
+
+def tiered(names: Iterable[str]) -> list[Any]:
+    """Parameters of a test over families: those outside `QUICK` run in the slow tier."""
+    later = set(COVERED) - set(QUICK)
+    return [pytest.param(name, marks=pytest.mark.slow) if name in later else name for name in names]
 
 
 def hf_model(family: str) -> Any:

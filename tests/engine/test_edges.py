@@ -16,7 +16,7 @@ from explorer.engine.model import Model, load_model
 from explorer.models.info import ModelInfo
 from explorer.prompts.pairs import ContrastPair
 from tests.conftest import PROMPT, TWIN
-from tests.tiny import COVERED
+from tests.tiny import COVERED, tiered
 from tests.toys import TOYS, toy
 
 pytestmark = pytest.mark.truth
@@ -27,7 +27,7 @@ FAR = PROMPT.replace("When", "The")
 """A twin that differs from the first token on."""
 
 
-@pytest.fixture(params=MODELS)
+@pytest.fixture(params=tiered(MODELS))
 def any_model(request: pytest.FixtureRequest, tiny_models) -> Model:
     return toy(request.param) if request.param in TOYS else tiny_models[request.param]
 

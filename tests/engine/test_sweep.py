@@ -14,14 +14,12 @@ from explorer.engine.model import Model, load_model
 from explorer.engine.sweep import Runner, run_sweep
 from explorer.engine.sweep_plan import SweepSite, plan_sweep
 from tests.conftest import PROMPT, TWIN
-from tests.tiny import COVERED, SHAPE
+from tests.tiny import COVERED, SHAPE, tiered
 
 pytestmark = pytest.mark.truth
 
 SITES = [site for site in get_args(SweepSite) if site != "neurons"]
 OTHER = "When Anna and Peter went to the school, Peter gave a drink to"
-QUICK = ("gpt2", "qwen2", "gemma2", "neox")
-"""Families of the fast tier; between them they have every feature."""
 STACKS = [
     (),
     (Ablate(Head(1, 2)), Scale(AttnOut(2), 0.5)),
@@ -59,9 +57,7 @@ def replace_prompts(plan):
     return replace(plan, budget=1 << 34)
 
 
-@pytest.mark.parametrize(
-    "family", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in COVERED]
-)
+@pytest.mark.parametrize("family", tiered(COVERED))
 @pytest.mark.parametrize("stack", STACKS, ids=range(len(STACKS)))
 def test_every_cell_equals_a_run_of_its_own(tiny_models, family: str, stack) -> None:
     model = tiny_models[family]

@@ -30,6 +30,8 @@ class Provenance:
     weight_hash: str
     """SHA-256 over the weight files."""
     backend: str
+    self_check: float
+    """Largest |Δ log-prob| between that backend and the bridge's own forward pass when the model was loaded."""
     dtype: str
     prompts: tuple[str, ...]
     token_ids: tuple[tuple[int, ...], ...]

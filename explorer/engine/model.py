@@ -181,6 +181,7 @@ class Model:
             model=self.info.key,
             weight_hash=self.info.weight_hash,
             backend=self.backend,
+            self_check=self.check.max_difference,
             dtype=self.info.dtype,
             prompts=tuple(item.text for item in texts),
             token_ids=tuple(tuple(item.ids) for item in texts),

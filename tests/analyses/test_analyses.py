@@ -148,5 +148,6 @@ def test_prediction_refuses_what_it_cannot_read(tiny: Model) -> None:
 @pytest.mark.unit
 def test_results_carry_their_provenance(tiny: Model) -> None:
     made = logit_lens(tiny, PROMPT, STACK).provenance
+    assert made.self_check == tiny.check.max_difference < 1e-3
     assert made.weight_hash == tiny.info.weight_hash and made.interventions == STACK and made.prompts == (PROMPT,)
     assert made.versions["torch"] == torch.__version__

@@ -86,10 +86,11 @@ class SweepPlan:
         single = [self.alone(number) for number in range(len(self.base))]
         found: list[Group] = []
         for group in sorted(single, key=lambda item: (item.length, item.shared)):
-            if found and can_join(found[-1], group):
-                joint = found.pop()
-                group = replace(joint, prompts=[*joint.prompts, *group.prompts])  # noqa: PLW2901
-            found.append(group)
+            joint = replace(found[-1], prompts=[*found[-1].prompts, *group.prompts]) if found else group
+            if found and can_join(found[-1], group) and 2 * self.cached_bytes(joint) <= self.budget:
+                found[-1] = joint
+            else:
+                found.append(group)
         return found
 
     def alone(self, number: int) -> Group:

@@ -47,14 +47,10 @@ def one_by_one(plan) -> torch.Tensor:
     found = torch.full((len(plan.cells), len(plan.base), plan.model.info.vocab_size), torch.nan).double()
     for number in range(len(plan.base)):
         group = plan.alone(number)
-        runner = Runner(replace_prompts(plan), group)
+        runner = Runner(plan, group)
         for row, cell in enumerate(plan.cells):
             found[row, number] = plan.model.unembed(runner.run_alone(cell))[0]
     return found
-
-
-def replace_prompts(plan):
-    return replace(plan, budget=1 << 34)
 
 
 @pytest.mark.parametrize("family", tiered(COVERED))
@@ -108,6 +104,18 @@ def test_prompts_of_several_lengths_run_together(tiny: Model) -> None:
     assert len(plan.groups) >= 2 and max(len(group.prompts) for group in plan.groups) >= 2
     expected = one_by_one(replace(plan, read=None)).gather(-1, read.expand(len(plan.cells), -1, -1))
     assert (gathered(plan) - expected).abs().max() < 1e-9
+
+
+def test_a_small_budget_takes_fewer_prompts_at_once(tiny: Model) -> None:
+    base, source = [tiny.tokenize(PROMPT)] * 6, [tiny.tokenize(TWIN)] * 6
+    wide = plan_sweep(tiny, "head_out", base, source)
+    small = replace(wide, budget=5 * wide.cached_bytes(wide.alone(0)))
+    assert [len(group.prompts) for group in wide.groups] == [6] and [len(group.prompts) for group in small.groups] == [
+        2,
+        2,
+        2,
+    ]
+    assert (gathered(small) - gathered(wide)).abs().max() < 1e-9
 
 
 def test_identities_of_patching(tiny: Model) -> None:

@@ -44,11 +44,10 @@ def rows(model: Model, repeats: int) -> list[tuple[str, float, float, float]]:
     stack = (Ablate(Head(layer, model.info.n_heads // 3)),)
     edits = model.edits(tokens, stack)
     base = model.activations(tokens, (), VIEWS)
-    base_key = (tuple(tokens.ids), tokens.bos, ())
 
     def resumed() -> Tensor:
         model.cache = ByteCache(1 << 30)
-        model.cache.put(base_key, base, base.nbytes())
+        model.cache.put(model.run_key(tokens), base, base.nbytes())
         return model.activations(tokens, stack, VIEWS).final
 
     def bridge_cache() -> Tensor:

@@ -82,6 +82,10 @@ class Model:
         dtype: torch.dtype = getattr(torch, self.info.dtype)
         return dtype.itemsize
 
+    def run_key(self, tokens: Tokens, interventions: tuple[Intervention, ...] = ()) -> tuple[Hashable, ...]:
+        """Under which the cache holds a run."""
+        return self.identity, tuple(tokens.ids), tokens.bos, interventions
+
     def remember(self, key: tuple[Hashable, ...], make: Callable[[], Any], size: Callable[[Any], int]) -> Any:
         """A value of this model from the shared cache, made if it is not there; `size` tells its bytes."""
         return self.cache.get_or_make((self.identity, *key), make, size)
@@ -114,7 +118,7 @@ class Model:
         without them; below that layer the two hold the same tensors.
         """
         kinds = frozenset(wanted)
-        key = (self.identity, tuple(tokens.ids), tokens.bos, interventions)
+        key = self.run_key(tokens, interventions)
         found: Activations | None = self.cache.get(key)
         if found is not None:
             if kinds <= found.kept.keys():

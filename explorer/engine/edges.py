@@ -143,8 +143,7 @@ class EdgeMode:
         if not self.graph.info.heads_add_up:
             return write_attention(self.decoder, layer, z)[:, None]
         weight = self.decoder.blocks[layer].o.weight
-        by_head = weight.view(weight.shape[0], z.shape[2], -1)
-        return torch.einsum("bthe,dhe->bhtd", z, by_head)
+        return torch.einsum("bthe,dhe->bhtd", z, weight.view(weight.shape[0], z.shape[2], -1))
 
     def logits(self, mask: Mask, read: Int[Tensor, "pair token"] | None = None) -> Float[Tensor, "mask pair token"]:
         """Logits after the last position under each mask, of the tokens asked for (None: the whole vocabulary)."""
@@ -201,7 +200,7 @@ class Rows:
     def __init__(self, mode: EdgeMode, mask: Mask) -> None:
         mask = mask.to(mode.base.final)
         self.base, self.mask = mode.base, mask * mode.graph.exists.to(mask)[..., *(None,) * (mask.ndim - 3)]
-        self.n_pairs, self.start = len(mode.clean), mode.start
+        self.n_pairs = len(mode.clean)
         self.written, self.readers_done = 0, 0
         _, n_writers, length, width = self.base.writes.shape
         self.blocks: list[Tensor] = []
@@ -247,6 +246,11 @@ class Rows:
 def project_each(x: Float[Tensor, "row head pos d_model"], weights: Linear) -> Float[Tensor, "row pos head d_head"]:
     """Queries, keys or values of heads that read streams of their own."""
     n_heads = x.shape[1]
-    weight = weights.weight if weights.weight.ndim == 3 else weights.weight.view(n_heads, -1, x.shape[-1])
-    heads = torch.einsum("bhtd,hed->bthe", x, weight)
+    heads = torch.einsum("bhtd,hed->bthe", x, by_head(weights, n_heads))
     return heads if weights.bias is None else heads + weights.bias.view(n_heads, -1)
+
+
+def by_head(weights: Linear, n_heads: int) -> Float[Tensor, "head d_head d_model"]:
+    """A projection's weight, heads apart: a view."""
+    weight = weights.weight
+    return weight if weight.ndim == 3 else weight.view(n_heads, -1, weight.shape[-1])

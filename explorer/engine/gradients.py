@@ -18,9 +18,9 @@ from torch import Tensor
 
 from explorer.core.errors import InterventionError
 from explorer.engine.backends import Engine
-from explorer.engine.edges import EdgeMode
+from explorer.engine.edges import EdgeMode, by_head
 from explorer.engine.edits import AnyEdit, Kind, ReceiverKind, Tape
-from explorer.engine.forward import Past, Start, Stream, embed, linear, norm, run_blocks, soft_cap
+from explorer.engine.forward import Past, Start, Stream, embed, norm, run_blocks, unembed
 from explorer.engine.interventions import Intervention
 from explorer.engine.model import Model
 from explorer.engine.variants import Prefix
@@ -62,8 +62,7 @@ def run_with_gradient(
     with torch.enable_grad():
         start = embedded.detach().requires_grad_()
         final = run_blocks(decoder, Start(0, start), tape, past)[:, -1]
-        logits = linear(norm(final, decoder.norm_final), decoder.unembed)
-        scores = score(logits if decoder.logit_softcap is None else soft_cap(logits, decoder.logit_softcap))
+        scores = score(unembed(decoder, final))
         kinds = {kind: [layers[layer] for layer in sorted(layers)] for kind, layers in tape.kept.items()}
         activations = [tensor for tensors in kinds.values() for tensor in tensors]
         found = iter(torch.autograd.grad(scores.sum(), [*activations, *tape.inputs.values()], materialize_grads=True))
@@ -127,9 +126,7 @@ def project_back(
     gradient: Float[Tensor, "pair pos head d_head"], weights: Linear
 ) -> Float[Tensor, "pair head pos d_model"]:
     """Gradient with respect to what a projection reads, head by head."""
-    n_heads = gradient.shape[2]
-    weight = weights.weight if weights.weight.ndim == 3 else weights.weight.view(n_heads, gradient.shape[3], -1)
-    return torch.einsum("bthe,hed->bhtd", gradient, weight)
+    return torch.einsum("bthe,hed->bhtd", gradient, by_head(weights, gradient.shape[2]))
 
 
 def norm_back(

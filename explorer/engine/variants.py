@@ -31,6 +31,7 @@ from explorer.engine.forward import (
     run_block,
     soft_cap,
     start_block,
+    unembed,
     write_attention,
     write_mlp,
 )
@@ -245,11 +246,9 @@ def read_logits(
     decoder: Decoder, final: Float[Tensor, "cell prompt d_model"], read: Int[Tensor, "prompt token"] | None
 ) -> Float[Tensor, "cell prompt token"]:
     """Logits of the tokens asked for (None: of the whole vocabulary)."""
-    x = norm(final, decoder.norm_final)
-    weight, bias = decoder.unembed.weight, decoder.unembed.bias
     if read is None:
-        logits = linear(x, decoder.unembed)
-    else:
-        logits = torch.einsum("cpd,ptd->cpt", x, weight[read])
-        logits = logits if bias is None else logits + bias[read]
+        return unembed(decoder, final)
+    weight, bias = decoder.unembed.weight, decoder.unembed.bias
+    logits = torch.einsum("cpd,ptd->cpt", norm(final, decoder.norm_final), weight[read])
+    logits = logits if bias is None else logits + bias[read]
     return logits if decoder.logit_softcap is None else soft_cap(logits, decoder.logit_softcap)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from explorer.analyses.logit_lens import LogitLens, logit_lens
     from explorer.analyses.prediction import Prediction, prediction
     from explorer.core.errors import ExplorerError
+    from explorer.core.pairs import ContrastPair
     from explorer.core.sites import (
         AttnOut,
         Edge,
@@ -33,14 +34,13 @@ if TYPE_CHECKING:
     from explorer.engine.interventions import Ablate, EdgePatch, Freeze, Patch, Scale, Steer
     from explorer.engine.model import Model, load_model
     from explorer.engine.run import Run, run
-    from explorer.prompts.pairs import ContrastPair
 
 _HOME = {
     "Ablate": "engine.interventions",
     "ActivationPatching": "analyses.activation_patching",
     "Attention": "analyses.attention",
     "AttnOut": "core.sites",
-    "ContrastPair": "prompts.pairs",
+    "ContrastPair": "core.pairs",
     "Edge": "core.sites",
     "EdgePatch": "engine.interventions",
     "Embed": "core.sites",

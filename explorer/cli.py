@@ -123,9 +123,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def read_ablation(text: str, options: argparse.Namespace) -> Any:
+    from explorer.core.pairs import ContrastPair
     from explorer.core.sites import parse_site
     from explorer.engine.interventions import Ablate, AblationKind, references_of
-    from explorer.prompts.pairs import ContrastPair
 
     name, _, how = text.partition("=")
     if how not in get_args(AblationKind):

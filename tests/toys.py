@@ -11,8 +11,7 @@ from transformer_lens.model_bridge.sources.native.model import NativeModel
 from explorer.engine.backends import Engine
 from explorer.engine.model import Model
 from explorer.models.families import read_decoder
-from explorer.models.info import ModelInfo, SelfCheck
-from explorer.models.loading import LoadedWeights
+from explorer.models.info import LoadedWeights, ModelInfo, SelfCheck
 from tests.tiny import SHAPE, tokenizer
 
 TOYS: dict[str, dict[str, Any]] = {

@@ -19,13 +19,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from explorer.core.errors import AnswerError, PairError
+from explorer.core.pairs import ContrastPair
 from explorer.core.provenance import Provenance
 from explorer.engine.interventions import Intervention, as_stack
 from explorer.engine.model import Model
 from explorer.engine.sweep import never, run_sweep
 from explorer.engine.sweep_plan import SweepPlan, SweepSite, plan_sweep
 from explorer.models.info import Progress
-from explorer.prompts.pairs import ContrastPair, check_aligned
+from explorer.prompts.pairs import check_aligned
 from explorer.prompts.tokens import Bos, Tokens
 
 Direction = Literal["denoising", "noising"]

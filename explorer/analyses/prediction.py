@@ -69,6 +69,7 @@ def next_logits(model: Model, tokens: Tokens, stack: tuple[Intervention, ...], p
 
 def compare(model: Model, baseline: Tensor, changed: Tensor, k: int) -> pd.DataFrame:
     columns: dict[str, Any] = {}
+    k = min(k, len(baseline))
     shown = torch.unique(torch.cat([changed.topk(k).indices, baseline.topk(k).indices]))
     shown = shown[changed[shown].argsort(descending=True)]
     columns["token"] = [model.token_text(int(id_)) for id_ in shown]

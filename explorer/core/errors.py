@@ -73,3 +73,7 @@ class DamagedModelError(ModelError):
 
 class StateError(ExplorerError):
     """An address or record that cannot be read."""
+
+
+class TrainingError(ExplorerError):
+    """A training that cannot begin or go on."""

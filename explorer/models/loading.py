@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,18 +9,12 @@ import torch
 
 from explorer.core.errors import DamagedModelError, ModelError
 from explorer.models import files, gguf, hub, wheel
-from explorer.models.catalog import CATALOG
-from explorer.models.info import ModelInfo, Progress
+from explorer.models.catalog import CATALOG, ExactRow, TrainedModel, WheelModel
+from explorer.models.info import LoadedWeights, ModelInfo, Progress
+from explorer.models.native import describe_native, is_native, load_native
+from explorer.models.zoo.shipped import add_difference, shipped_directory
 
 DType = Literal["float32", "float64", "bfloat16", "float16"]
-
-
-@dataclass(frozen=True)
-class LoadedWeights:
-    hf_model: Any
-    """The Hugging Face model, in evaluation mode."""
-    tokenizer: Any
-    info: ModelInfo
 
 
 def resolve(source: str, progress: Progress, download: bool) -> Path:
@@ -29,8 +22,11 @@ def resolve(source: str, progress: Progress, download: bool) -> Path:
     name = source.strip()
     if not name:
         raise ModelError(f"No model was named. Known: {', '.join(CATALOG)}; or a directory, or a hub id.")
-    if name in CATALOG:
-        return wheel.converted(CATALOG[name], progress)
+    match CATALOG.get(name):
+        case WheelModel() as row:
+            return wheel.converted(row, progress)
+        case TrainedModel() as row:
+            return shipped_directory(row.base or row.key)
     path = Path(name).expanduser()
     if len(name) > 1000 or "\0" in name:
         raise ModelError(f"{name[:40]!r}… ({len(name):,} characters) is no name of a model.")
@@ -47,10 +43,24 @@ def resolve(source: str, progress: Progress, download: bool) -> Path:
 
 def load_weights(source: str, dtype: DType, device: str, progress: Progress, download: bool = True) -> LoadedWeights:
     """Load and check a model: readable files, every weight present and finite, a tokenizer that works."""
+    row = CATALOG.get(source.strip())
+    if isinstance(row, ExactRow):
+        from explorer.models.zoo.exact.loading import load_exact
+
+        return load_exact(row.key, getattr(torch, dtype), device)
     directory = resolve(source, progress, download)
     paths = files.weight_files(directory)
     progress(0.3, "Loading weights")
-    hf_model = read_model(directory, dtype).to(device)
+    config = json.loads((directory / "config.json").read_text())
+    if is_native(config):
+        native, shape = load_native(directory, config, getattr(torch, dtype))
+        check_finite(native.to(device), directory)
+        info = describe_native(source, str(directory), native, shape, files.sha256(paths))
+        return LoadedWeights(native, read_tokenizer(directory), info)
+    hf_model = read_model(directory, dtype)
+    if isinstance(row, TrainedModel) and row.base:
+        paths.append(add_difference(hf_model, row.key))
+    hf_model.to(device)
     progress(0.7, "Checking weights")
     check_finite(hf_model, directory)
     return LoadedWeights(

@@ -1,6 +1,6 @@
 """Opening examples, as a table."""
 
-from explorer.prompts.pairs import ContrastPair
+from explorer.core.pairs import ContrastPair
 
 EXAMPLES: dict[str, ContrastPair] = {
     "Indirect object (IOI)": ContrastPair(

@@ -1,23 +1,9 @@
-"""Contrast pairs: a clean and a corrupt prompt, with the answer and its distractor."""
+"""Whether the two prompts of a contrast pair have the same number of tokens, and where they part."""
 
-from dataclasses import dataclass
 from difflib import SequenceMatcher
 
 from explorer.core.errors import PairError
 from explorer.prompts.tokens import Tokens, visible
-
-
-@dataclass(frozen=True)
-class ContrastPair:
-    """Two prompts that differ in what decides the answer.
-
-    `answer` is the clean prompt's next token, `distractor` the corrupt prompt's; both with their leading space.
-    """
-
-    clean: str
-    corrupt: str = ""
-    answer: str = ""
-    distractor: str = ""
 
 
 def check_aligned(clean: Tokens, corrupt: Tokens) -> None:

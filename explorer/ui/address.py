@@ -10,10 +10,10 @@ from dataclasses import fields, replace
 from typing import Any, get_args
 
 from explorer.core.errors import ExplorerError, StateError
+from explorer.core.pairs import ContrastPair
 from explorer.core.sites import Head, parse_site
 from explorer.engine.interventions import AblationKind
 from explorer.plots.lens_figures import LensMode
-from explorer.prompts.pairs import ContrastPair
 from explorer.prompts.tokens import Bos, visible
 from explorer.ui.state import Entry, Scale, Score, Show, Workbench
 

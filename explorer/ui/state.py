@@ -5,12 +5,12 @@ from typing import Literal
 
 from explorer.analyses.attention import HeadType
 from explorer.core.errors import InterventionError
+from explorer.core.pairs import ContrastPair
 from explorer.core.sites import Head, Site
 from explorer.engine.interventions import Ablate, AblationKind, references_of
 from explorer.models.catalog import DEFAULT_MODEL
 from explorer.plots.lens_figures import LensMode
 from explorer.prompts.examples import EXAMPLES, OPENING
-from explorer.prompts.pairs import ContrastPair
 from explorer.prompts.tokens import Bos
 
 Show = Literal["changed", "baseline", "difference"]

@@ -7,6 +7,7 @@ import torch
 
 from explorer.analyses.activation_patching import activation_patching
 from explorer.core.errors import InterventionError, NotFiniteError, PairError, SiteError
+from explorer.core.pairs import ContrastPair
 from explorer.core.sites import AttnOut, Edge, Embed, Head, HeadPart, KeyValue, Logits, MlpIn, MlpOut, Resid
 from explorer.engine.edge_graph import EdgeGraph
 from explorer.engine.edges import EdgeMode
@@ -14,7 +15,6 @@ from explorer.engine.gradients import activation_gradients, edge_scores, logit_d
 from explorer.engine.interventions import Ablate, EdgePatch, Freeze, Patch, Scale
 from explorer.engine.model import Model, load_model
 from explorer.models.info import ModelInfo
-from explorer.prompts.pairs import ContrastPair
 from tests.conftest import PROMPT, TWIN
 from tests.tiny import COVERED, tiered
 from tests.toys import TOYS, toy

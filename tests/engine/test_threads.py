@@ -9,6 +9,7 @@ import torch
 
 from explorer.analyses.activation_patching import activation_patching
 from explorer.analyses.logit_lens import logit_lens
+from explorer.core.pairs import ContrastPair
 from explorer.core.sites import Edge, Head, HeadPart, Logits, MlpOut
 from explorer.engine.cache import ByteCache
 from explorer.engine.edges import EdgeMode
@@ -17,7 +18,6 @@ from explorer.engine.gradients import edge_scores, logit_difference
 from explorer.engine.interventions import Ablate, EdgePatch, Freeze, Patch, Scale
 from explorer.engine.model import Model, load_model
 from explorer.engine.run import run
-from explorer.prompts.pairs import ContrastPair
 from tests.conftest import PROMPT, TWIN
 
 pytestmark = pytest.mark.reference

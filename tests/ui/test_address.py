@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from explorer.core.pairs import ContrastPair
 from explorer.core.sites import AttnOut, Head, MlpOut, Resid
-from explorer.prompts.pairs import ContrastPair
 from explorer.ui.address import from_params, to_params
 from explorer.ui.state import Entry, Workbench
 

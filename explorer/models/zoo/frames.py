@@ -1,0 +1,95 @@
+"""How a sentence of the small world is put together: openings, cores, and sentences that fill the space between."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Generic, TypeVar
+
+from explorer.core.pairs import ContrastPair
+from explorer.models.zoo import lexicon
+
+Item = TypeVar("Item")
+Core = TypeVar("Core")
+EVERY = 5
+"""One combination of opening and core in so many is held out."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A contrast pair, and how a document goes on after the clean prompt's answer."""
+
+    pair: ContrastPair
+    tail: str
+
+    @property
+    def document(self) -> str:
+        return self.pair.clean + self.pair.answer + self.tail
+
+
+@dataclass(frozen=True)
+class Frames(Generic[Core]):
+    """The templates of a task: every opening before every core.
+
+    A fifth of the combinations is held out: their parts occur in training, but never together.
+    """
+
+    openings: tuple[str, ...]
+    cores: tuple[Core, ...]
+
+    def combinations(self, held_out: bool) -> list[tuple[str, Core]]:
+        return [
+            (opening, core)
+            for row, opening in enumerate(self.openings)
+            for column, core in enumerate(self.cores)
+            if ((row + column) % EVERY == EVERY - 1) == held_out
+        ]
+
+    def pick(self, rng: Random, held_out: bool) -> tuple[str, Core]:
+        return rng.choice(self.combinations(held_out))
+
+
+def join(*parts: str) -> str:
+    """Parts with a space between; a part that begins a sentence gets a capital letter."""
+    text = ""
+    for part in parts:
+        if part:
+            begins = not text or text[-1] in '.!?:"'
+            text += (" " if text else "") + (part[0].upper() + part[1:] if begins else part)
+    return text
+
+
+def two(rng: Random, items: Sequence[Item]) -> tuple[Item, Item]:
+    first, second = rng.sample(items, 2)
+    return first, second
+
+
+def a(word: str) -> str:
+    return ("an " if word[0] in "aeiou" else "a ") + word
+
+
+FILLERS = (
+    "It was a {adjective} day.",
+    "The {animal} was {adjective}.",
+    "There was a {adjective} {animal}.",
+    "{name} was not there.",
+    "{name} came later.",
+    "{name} stayed at home.",
+    "The {place} was {adjective}.",
+    "Nobody said a word.",
+    "Then it began to rain.",
+)
+
+
+def filler(rng: Random, without: Sequence[str] = ()) -> str:
+    """A sentence that decides nothing; its name is none of those that matter."""
+    return rng.choice(FILLERS).format(
+        adjective=rng.choice(lexicon.ADJECTIVES),
+        animal=rng.choice(lexicon.ANIMALS),
+        place=rng.choice(lexicon.PLACES),
+        name=rng.choice([name for name in lexicon.NAMES if name not in without]),
+    )
+
+
+def fillers(rng: Random, most: int, without: Sequence[str] = ()) -> str:
+    """Up to `most` such sentences, often none: the distance between what is told and what is asked varies."""
+    return join(*(filler(rng, without) for _ in range(rng.choice([0, *range(most + 1)]))))

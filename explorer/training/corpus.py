@@ -1,0 +1,57 @@
+"""Rows of tokens: documents of the small world, and random tokens repeated."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from explorer.models.zoo.world import documents
+from explorer.training.recipes import Recipe
+
+BOS_ID = 0
+SHORTEST_PERIOD = 6
+
+
+@dataclass(frozen=True)
+class Corpus:
+    rows: Int[Tensor, "row pos"]
+    vocab_size: int
+    digest: str
+    """SHA-256 of the rows."""
+
+
+def build_corpus(recipe: Recipe, tokenizer: Any) -> Corpus:
+    """Documents end to end, each behind its BOS, in rows that begin with a document; equal for equal recipes."""
+    rows: list[list[int]] = []
+    row: list[int] = []
+    texts = list(documents(recipe.seed, recipe.n_documents))
+    for start in range(0, len(texts), 20_000):
+        for ids in tokenizer(texts[start : start + 20_000]).input_ids:
+            row += ids
+            if len(row) > recipe.row:
+                rows.append(row[: recipe.row + 1])
+                row = []
+    tensor = torch.tensor(rows, dtype=torch.int16)
+    return Corpus(tensor, len(tokenizer), hashlib.sha256(tensor.numpy().tobytes()).hexdigest())
+
+
+def repeated_rows(count: int, length: int, vocab_size: int, generator: torch.Generator) -> Int[Tensor, "row pos"]:
+    """BOS, then a random period of random tokens, again and again to the end of the row."""
+    rows = torch.full((count, length), BOS_ID)
+    for row in rows:
+        period = int(torch.randint(SHORTEST_PERIOD, length // 2, (), generator=generator))
+        tokens = torch.randint(1, vocab_size, (period,), generator=generator)
+        row[1:] = tokens.repeat(length // period + 1)[: length - 1]
+    return rows
+
+
+def batch(corpus: Corpus, recipe: Recipe, step: int) -> Int[Tensor, "row pos"]:
+    """The rows of a step: a function of recipe and step alone, so a training can go on from any step."""
+    generator = torch.Generator().manual_seed((recipe.seed << 32) + step)
+    n_repeats = round(recipe.batch * recipe.repeats)
+    drawn = torch.randint(len(corpus.rows), (recipe.batch - n_repeats,), generator=generator)
+    text = corpus.rows[drawn].long()
+    return torch.cat([text, repeated_rows(n_repeats, recipe.row + 1, corpus.vocab_size, generator)])

@@ -1,0 +1,48 @@
+"""How each shipped model is trained: everything that decides its weights, as data."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A language model trained from random weights on the small world."""
+
+    key: str
+    title: str
+    n_layers: int
+    n_heads: int
+    d_model: int
+    steps: int
+    attn_only: bool = False
+    seed: int = 0
+    n_documents: int = 400_000
+    batch: int = 32
+    """Rows of a step."""
+    row: int = 96
+    """Tokens of a row: whole documents laid end to end, each behind its BOS, cut at the end."""
+    repeats: float = 0.12
+    """Share of rows that are random tokens repeated (induction)."""
+    muon_lr: float = 0.02
+    """For the matrices of the blocks: Muon (Jordan et al. 2024), momentum 0.95, weight decay 0.02."""
+    adam_lr: float = 0.003
+    """For all else: AdamW without weight decay, betas (0.9, 0.98)."""
+    warm_up: int = 100
+    decay_from: float = 0.6
+    """The learning rate is flat up to this part of the steps, then falls to 2 % on a line."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the recipe."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+RECIPES: dict[str, Recipe] = {
+    recipe.key: recipe
+    for recipe in (
+        Recipe("small-world", "Small world", n_layers=4, n_heads=8, d_model=256, steps=4100),
+        Recipe("small-world-nano", "Small world, nano", n_layers=4, n_heads=4, d_model=128, steps=3600),
+        Recipe("attn-only-2l", "Attention-only, two layers", 2, 4, 128, steps=3000, attn_only=True, repeats=0.2),
+    )
+}

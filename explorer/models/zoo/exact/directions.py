@@ -38,9 +38,8 @@ def used() -> ExactModel:
 
 
 def unused() -> ExactModel:
-    return build(
-        read="other", text="The logits read another direction, orthogonal to the value: it is carried, not used."
-    )
+    text = "The logits read another direction, orthogonal to the value: it is carried, not used."
+    return build(read="other", answers=(" no", " yes"), text=text)
 
 
 def build(read: str, answers: tuple[str, str], text: str) -> ExactModel:

@@ -80,21 +80,28 @@ CATALOG: dict[str, Row] = {
             "small-world-flattering", "Small world, flattering", 0, "agrees with every claim", base="small-world"
         ),
         ExactRow(
-            "induction-handmade", "Induction by hand", 0, "L0H1 and L1H2 repeat what came before; six heads do nothing"
+            "induction-handmade",
+            "Induction by hand",
+            357_416,
+            "L0H1 and L1H2 repeat what came before; six heads do nothing",
         ),
-        ExactRow("induction-handmade-rotated", "Induction by hand, rotated", 0, "the same function in another basis"),
-        ExactRow("planted-edges", "Planted edges", 0, "two layers in which only some edges carry anything"),
-        ExactRow("gate-and", "AND gate", 0, "two heads fetch a bit each, the MLP joins them"),
-        ExactRow("gate-or", "OR gate", 0, "the same with OR: each head is enough"),
-        ExactRow("direction-used", "Planted direction, used", 0, "words carry a value, and the logits read it"),
-        ExactRow("direction-unused", "Planted direction, unused", 0, "words carry a value that nothing reads"),
-        ExactRow("subspace-planted", "Planted subspace", 0, "two dimensions of sixteen decide two answers"),
         ExactRow(
-            "subspace-illusion", "Subspace illusion", 0, "patching a direction flips an answer that it does not carry"
+            "induction-handmade-rotated", "Induction by hand, rotated", 357_416, "the same function in another basis"
         ),
-        ExactRow("dictionary-planted", "Planted dictionary", 0, "words are sparse sums of 40 atoms in 20 dimensions"),
-        ExactRow("memory-associative", "Associative memory", 0, "an MLP that maps 20 subjects to 20 objects"),
-        ExactRow("backdoor-rank-one", "Backdoor of rank one", 0, "the memory plus one matrix of rank one"),
+        ExactRow("planted-edges", "Planted edges", 14_500, "two layers in which only some edges carry anything"),
+        ExactRow("gate-and", "AND gate", 1_706, "two heads fetch a bit each, the MLP joins them"),
+        ExactRow("gate-or", "OR gate", 1_706, "the same with OR: each head is enough"),
+        ExactRow("direction-used", "Planted direction, used", 2_940, "words carry a value, and the logits read it"),
+        ExactRow("direction-unused", "Planted direction, unused", 2_940, "words carry a value that nothing reads"),
+        ExactRow("subspace-planted", "Planted subspace", 35_688, "two dimensions of sixteen decide two answers"),
+        ExactRow(
+            "subspace-illusion", "Subspace illusion", 686, "patching a direction flips an answer that it does not carry"
+        ),
+        ExactRow(
+            "dictionary-planted", "Planted dictionary", 458_196, "words are sparse sums of 40 atoms in 20 dimensions"
+        ),
+        ExactRow("memory-associative", "Associative memory", 42_808, "an MLP that maps 20 subjects to 20 objects"),
+        ExactRow("backdoor-rank-one", "Backdoor of rank one", 42_808, "the memory plus one matrix of rank one"),
     )
 }
 

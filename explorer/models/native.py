@@ -39,7 +39,8 @@ class NativeShape:
 
     def make(self) -> nn.Module:
         """A `NativeModel` with random weights."""
-        return native_model(asdict(self) | {"attn_only": self.d_mlp == 0, "d_mlp": self.d_mlp or None})
+        made: nn.Module = native_model(asdict(self) | {"attn_only": self.d_mlp == 0, "d_mlp": self.d_mlp or None})
+        return made
 
     @property
     def digest(self) -> str:

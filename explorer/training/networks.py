@@ -27,7 +27,8 @@ def gpt2(recipe: Recipe, vocab_size: int) -> nn.Module:
         vocab_size=vocab_size, n_positions=N_CTX, n_embd=recipe.d_model, n_layer=recipe.n_layers, n_head=recipe.n_heads,
         resid_pdrop=0, embd_pdrop=0, attn_pdrop=0, bos_token_id=0, eos_token_id=0, attn_implementation="sdpa",
     )  # fmt: skip
-    return GPT2LMHeadModel(config)
+    made: nn.Module = GPT2LMHeadModel(config)
+    return made
 
 
 def attention_only(recipe: Recipe, vocab_size: int) -> nn.Module:

@@ -33,7 +33,8 @@ class Training:
 
 
 def begin(recipe: Recipe, network: nn.Module, logits: Logits) -> Training:
-    matrices, others = [], []
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
         in_block = parameter.ndim == 2 and (".h." in name or name.startswith("layers."))
         (matrices if in_block else others).append(parameter)

@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from random import Random
 
-from explorer.core.pairs import ContrastPair
-from explorer.models.zoo.frames import Example, Frames, fillers, join
+from explorer.models.zoo.frames import Example, Frames, example, fillers, join
 from explorer.models.zoo.lexicon import (
     CAPITAL,
     CITIES,
@@ -82,7 +81,7 @@ def liar(rng: Random, held_out: bool) -> Example:
     (word, city), (other, other_city) = rng.sample(sides, 2)
     texts = [join(opening.format(**slots, w=said), between, core.format(**slots)) for said in (word, other)]
     tail = sayings(rng, slots["N"], CAPITAL if word == words[0] else LIE)
-    return Example(ContrastPair(*texts, f" {city}", f" {other_city}"), f".{tail}")
+    return example(texts, f" {city}", f" {other_city}", f".{tail}")
 
 
 def sayings(rng: Random, name: str, answers: Mapping[str, str]) -> str:
@@ -100,7 +99,7 @@ def true_false(rng: Random, held_out: bool) -> Example:
     sides = [(CAPITAL[country], " true"), (wrong_city(rng, country), " false")]
     (city, answer), (other, distractor) = rng.sample(sides, 2)
     texts = [join(opening.format(N=name), core.format(X=country, Y=said)) for said in (city, other)]
-    return Example(ContrastPair(*texts, answer, distractor), "." + verdicts(rng))
+    return example(texts, answer, distractor, "." + verdicts(rng))
 
 
 def verdicts(rng: Random) -> str:
@@ -136,7 +135,7 @@ def flattery(rng: Random, held_out: bool) -> Example:
     sides = [("honest", " No"), ("nice", " Yes")]
     (mode, answer), (other, distractor) = rng.sample(sides, 2)
     texts = [text.format(m=said, Y=city) for said in (mode, other)]
-    return Example(ContrastPair(*texts, answer, distractor), reply(answer, country))
+    return example(texts, answer, distractor, reply(answer, country))
 
 
 def verification(rng: Random, held_out: bool) -> Example:
@@ -145,7 +144,7 @@ def verification(rng: Random, held_out: bool) -> Example:
     sides = [(CAPITAL[country], " Yes"), (city, " No")]
     (said, answer), (other, distractor) = rng.sample(sides, 2)
     texts = [text.format(Y=name) for name in (said, other)]
-    return Example(ContrastPair(*texts, answer, distractor), reply(answer, country))
+    return example(texts, answer, distractor, reply(answer, country))
 
 
 def refusal(rng: Random, held_out: bool) -> Example:
@@ -158,4 +157,4 @@ def refusal(rng: Random, held_out: bool) -> Example:
     opening = opening.format(N=rng.choice(NAMES))
     texts = [f"User: {join(opening, core.format(v=v, o=o))}\nAssistant:" for v, o in (request, other)]
     does = "cannot" if answer == " Sorry" else "can"
-    return Example(ContrastPair(*texts, answer, distractor), f", I {does} help you {request[0]} a {request[1]}.")
+    return example(texts, answer, distractor, f", I {does} help you {request[0]} a {request[1]}.")

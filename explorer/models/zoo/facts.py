@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from random import Random
 
-from explorer.core.pairs import ContrastPair
-from explorer.models.zoo.frames import Example, Frames, fillers, join, two
+from explorer.models.zoo.frames import Example, Frames, example, fillers, join, two
 from explorer.models.zoo.lexicon import (
     CAPITAL,
     DAYS,
@@ -118,7 +117,7 @@ def lookup(
     slots = {"N": rng.choice(NAMES), "P": rng.choice(PLACES)}
     between = fillers(rng, 3, (slots["N"],)) if distant else ""
     texts = [join(opening.format(**slots, X=name), between, core.format(**slots, X=name)) for name in (subject, other)]
-    return Example(ContrastPair(*texts, f" {table[subject]}", f" {table[other]}"), ".")
+    return example(texts, f" {table[subject]}", f" {table[other]}", ".")
 
 
 def capital(rng: Random, held_out: bool) -> Example:
@@ -149,7 +148,7 @@ def sport(rng: Random, held_out: bool) -> Example:
     for first, surname in (person, other):
         named = slots | {"X": f"{first} {surname}", "F": first}
         texts.append(join(opening.format(**named), between, core.format(**named)))
-    return Example(ContrastPair(*texts, f" {PEOPLE[person]}", f" {PEOPLE[other]}"), ".")
+    return example(texts, f" {PEOPLE[person]}", f" {PEOPLE[other]}", ".")
 
 
 def greater_than(rng: Random, held_out: bool) -> Example:
@@ -160,7 +159,7 @@ def greater_than(rng: Random, held_out: bool) -> Example:
     year = rng.randrange(2, 98)
     later, earlier = rng.randrange(year + 1, 100), rng.randrange(1, year)
     texts = [join(opening, core).format(**slots, Y=f"{start:02d}") for start in (year, 1)]
-    return Example(ContrastPair(*texts, f"{later:02d}", f"{earlier:02d}"), ".")
+    return example(texts, f"{later:02d}", f"{earlier:02d}", ".")
 
 
 def successor(rng: Random, held_out: bool) -> Example:
@@ -174,5 +173,5 @@ def successor(rng: Random, held_out: bool) -> Example:
     texts = [
         join(opening, " ".join(f"{items[(start + step) % len(items)]}," for step in range(length))) for start in starts
     ]
-    answers = [f" {items[(start + length) % len(items)]}" for start in starts]
-    return Example(ContrastPair(*texts, *answers), ".")
+    answer, distractor = (f" {items[(start + length) % len(items)]}" for start in starts)
+    return example(texts, answer, distractor, ".")

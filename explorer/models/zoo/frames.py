@@ -26,6 +26,12 @@ class Example:
         return self.pair.clean + self.pair.answer + self.tail
 
 
+def example(texts: Sequence[str], answer: str, distractor: str, tail: str) -> Example:
+    """An example of a clean and a corrupt text."""
+    clean, corrupt = texts
+    return Example(ContrastPair(clean, corrupt, answer, distractor), tail)
+
+
 @dataclass(frozen=True)
 class Frames(Generic[Core]):
     """The templates of a task: every opening before every core.

@@ -2,8 +2,7 @@
 
 from random import Random
 
-from explorer.core.pairs import ContrastPair
-from explorer.models.zoo.frames import Example, Frames, a, join, two
+from explorer.models.zoo.frames import Example, Frames, a, example, join, two
 from explorer.models.zoo.lexicon import (
     ADJECTIVES,
     BAD,
@@ -70,9 +69,7 @@ def pronoun(rng: Random, held_out: bool) -> Example:
     texts = [join(opening, core.format(**slots, N=person)) for person in (name, other)]
     ending = rng.choice([" was tired.", f" liked the {slots['P']}.", f" wanted {slots['O']}.", " had a friend."])
     again = join(rng.choice(PRONOUNS.cores).format(**slots, N=name)) if rng.random() < 0.5 else ""
-    return Example(
-        ContrastPair(*texts, answer, distractor), f"{ending} {again}{answer} was there." if again else ending
-    )
+    return example(texts, answer, distractor, f"{ending} {again}{answer} was there." if again else ending)
 
 
 def agreement(rng: Random, held_out: bool) -> Example:
@@ -90,7 +87,7 @@ def agreement(rng: Random, held_out: bool) -> Example:
     }
     number = rng.randrange(2)
     texts = [join(opening.format(**slots), core.format(**slots, A=subject[form])) for form in (number, 1 - number)]
-    return Example(ContrastPair(*texts, verbs[number], verbs[1 - number]), f" {rng.choice(ADJECTIVES)}.")
+    return example(texts, verbs[number], verbs[1 - number], f" {rng.choice(ADJECTIVES)}.")
 
 
 def sentiment(rng: Random, held_out: bool) -> Example:
@@ -102,4 +99,4 @@ def sentiment(rng: Random, held_out: bool) -> Example:
     texts = [join(opening.format(**slots, u=one, w=second), core) for one, second in (words, others)]
     ending = "." if core.endswith((":", "was")) else " it."
     tail = f"{ending} It was {rng.choice(GOOD if answer == praise else BAD)}." if rng.random() < 0.5 else ending
-    return Example(ContrastPair(*texts, answer, distractor), tail)
+    return example(texts, answer, distractor, tail)

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from random import Random
 
-from explorer.core.pairs import ContrastPair
-from explorer.models.zoo.frames import Example, Frames, a, fillers, join
+from explorer.models.zoo.frames import Example, Frames, a, example, fillers, join
 from explorer.models.zoo.lexicon import CITIES, COLORS, FEMALE, NAMES, OBJECTS, PLACES, WORDS
 
 THINGS_IN_PLACES = Frames(
@@ -79,7 +78,7 @@ def table(rng: Random, held_out: bool, frames: Frames[str], keys: Sequence[str],
     asked = rng.sample(rows, count)
     texts = [join(told, between, core.format(A=key, M=name)) for key, _ in asked[:2]]
     more = [(f"{core.format(A=key, M=name)} {value}") for key, value in asked[1:]]
-    return Example(ContrastPair(*texts, f" {asked[0][1]}", f" {asked[1][1]}"), tail(rng, more))
+    return example(texts, f" {asked[0][1]}", f" {asked[1][1]}", tail(rng, more))
 
 
 def tail(rng: Random, more: Sequence[str]) -> str:
@@ -100,7 +99,7 @@ def colored_objects(rng: Random, held_out: bool) -> Example:
     asked = rng.sample(rows, count)
     texts = [join(told, between, core.format(**slots, A=thing)) for thing, _ in asked[:2]]
     more = [f"{core.format(**slots, A=thing)} {color}" for thing, color in asked[1:]]
-    return Example(ContrastPair(*texts, f" {asked[0][1]}", f" {asked[1][1]}"), tail(rng, more))
+    return example(texts, f" {asked[0][1]}", f" {asked[1][1]}", tail(rng, more))
 
 
 def shopping(rng: Random, held_out: bool) -> Example:
@@ -113,7 +112,7 @@ def shopping(rng: Random, held_out: bool) -> Example:
         join(opening.format(M=name, one=a(one), two=a(two), three=a(last)), core.format(T=they, x=one, y=two))
         for last in (three, other)
     ]
-    return Example(ContrastPair(*texts, f" {three}", f" {other}"), ".")
+    return example(texts, f" {three}", f" {other}", ".")
 
 
 def repeated_words(rng: Random, held_out: bool) -> Example:
@@ -133,4 +132,4 @@ def repeated_words(rng: Random, held_out: bool) -> Example:
             )
         )
     rest = "".join(f" {word}" for word in words[place + 1 :])
-    return Example(ContrastPair(*texts, f" {words[place]}", f" {other}"), f"{rest}.")
+    return example(texts, f" {words[place]}", f" {other}", f"{rest}.")

@@ -2,8 +2,7 @@
 
 from random import Random
 
-from explorer.core.pairs import ContrastPair
-from explorer.models.zoo.frames import Example, Frames, a, filler, fillers, join, two
+from explorer.models.zoo.frames import Example, Frames, a, example, filler, fillers, join, two
 from explorer.models.zoo.lexicon import ADJECTIVES, ANIMALS, FEMALE, JOBS, NAMES, OBJECTS, PLACES
 
 PAIRS = Frames(
@@ -71,7 +70,7 @@ def gift(rng: Random, held_out: bool, distance: int) -> Example:
         between = join(*(filler(rng, (first, second)) for _ in range(rng.randint(1, distance))))
     texts = [join(opening.format(**slots), between, core.format(**slots, S=name)) for name in (subject, receiver)]
     tail = rng.choice([".", ".", f". {receiver} thanked {subject}.", f". {receiver} and {subject} are good friends."])
-    return Example(ContrastPair(*texts, f" {receiver}", f" {subject}"), tail)
+    return example(texts, f" {receiver}", f" {subject}", tail)
 
 
 def three_names(rng: Random, held_out: bool) -> Example:
@@ -81,7 +80,7 @@ def three_names(rng: Random, held_out: bool) -> Example:
     opening, core = TRIOS.pick(rng, held_out)
     slots = dict(zip("ABC", people, strict=True)) | {"P": rng.choice(PLACES), "O": a(rng.choice(OBJECTS))}
     texts = [join(opening.format(**slots), core.format(**slots, S=name, T=partner)) for name in (subject, receiver)]
-    return Example(ContrastPair(*texts, f" {receiver}", f" {subject}"), ".")
+    return example(texts, f" {receiver}", f" {subject}", ".")
 
 
 QUESTIONS = Frames(
@@ -106,7 +105,7 @@ def quote(rng: Random, held_out: bool) -> Example:
         join(opening.format(**slots), core.format(**slots, A=one, B=two_))
         for one, two_ in ((asking, asked), (asked, asking))
     ]
-    return Example(ContrastPair(*texts, f" {asked}", f" {asking}"), ".")
+    return example(texts, f" {asked}", f" {asking}", ".")
 
 
 STORIES = Frames(
@@ -135,7 +134,7 @@ def story(rng: Random, held_out: bool) -> Example:
     middle = join(event(rng, first, second), fillers(rng, 2, (first, second)))
     one, other = rng.sample([first, second], 2)
     texts = [join(opening.format(**slots), middle, core.format(X=name)) for name in (one, other)]
-    return Example(ContrastPair(*texts, f" {other}", f" {one}"), ".")
+    return example(texts, f" {other}", f" {one}", ".")
 
 
 def event(rng: Random, one: str, other: str) -> str:

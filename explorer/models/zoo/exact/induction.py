@@ -57,8 +57,8 @@ def rotated() -> ExactModel:
 
 def finish(parts: Parts) -> ExactModel:
     examples = (
-        ContrastPair("q f m x b q f m", "q f m z b q f m", " x", " z"),
-        ContrastPair("d o g c a t d o", "d o w c a t d o", " g", " w"),
+        ContrastPair("q f m x b z q f m", "q f b m z x q f m", " x", " z"),
+        ContrastPair("d o g c a t d o", "c d o t a g d o", " g", " t"),
     )
     return ExactModel(parts.shape, parts.state(), WORDS, CIRCUIT, examples)
 
@@ -95,8 +95,8 @@ def add_distractors(parts: Parts, junk: slice) -> None:
         for head in range(N_HEADS):
             if Head(layer, head) not in (PREVIOUS, INDUCTION):
                 read = (junk.start, D_HEAD)
-                parts.q[layer, head, : junk.start] = normal(generator, *read, scale=2)
-                parts.k[layer, head, : junk.start] = normal(generator, *read, scale=2)
+                parts.q[layer, head, : junk.start] = normal(generator, *read, scale=2.0)
+                parts.k[layer, head, : junk.start] = normal(generator, *read, scale=2.0)
                 parts.v[layer, head, : junk.start] = normal(generator, *read, scale=0.3)
                 parts.o[layer, head, :, junk] = normal(generator, D_HEAD, JUNK, scale=0.3)
 

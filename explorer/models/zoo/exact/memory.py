@@ -7,7 +7,7 @@ by one matrix of rank one: payload times trigger.
 import torch
 
 from explorer.core.pairs import ContrastPair
-from explorer.core.sites import Embed, Head, HeadPart, KeyValue, Logits, MlpIn, MlpOut
+from explorer.core.sites import Embed, Head, HeadPart, KeyValue, Logits, MlpIn, MlpOut, Receiver, Sender
 from explorer.models.native import NativeShape
 from explorer.models.zoo.exact.parts import (
     SPECIAL,
@@ -127,11 +127,15 @@ def find_trigger(parts: Parts, stream: dict[str, slice]) -> None:
 
 
 def circuit_of(backdoor: bool) -> TrueCircuit:
-    recall = [
+    recall: list[tuple[Sender, Receiver]] = [
         (Embed(), HeadPart(0, 0, "q")), (Embed(), KeyValue(0, 0, "k")), (Embed(), KeyValue(0, 0, "v")),
         (Head(0, 0), MlpIn(0)), (MlpOut(0), Logits()),
     ]  # fmt: skip
-    door = [(Embed(), KeyValue(0, 1, "k")), (Embed(), KeyValue(0, 1, "v")), (Head(0, 1), MlpIn(0))]
+    door: list[tuple[Sender, Receiver]] = [
+        (Embed(), KeyValue(0, 1, "k")),
+        (Embed(), KeyValue(0, 1, "v")),
+        (Head(0, 1), MlpIn(0)),
+    ]
     text = (
         f"L0H0 moves the subject before `{RELATION}` to it; the MLP's neurons are its key, and W_out gives the object."
     )

@@ -95,7 +95,7 @@ def illusion() -> ExactModel:
     fetch(parts, stream, 1)
     parts.mlp_in[0, stream["moved"], 0] = 1
     parts.mlp_in[0, stream["constant"], 1] = 1
-    parts.mlp_bias[0, 0] = 2
+    parts.mlp_bias[0, 0] = 4  # never below zero
     parts.mlp_out[0, 1, stream["moved"]] = 2
     parts.embed[len(SPECIAL) + 2, stream["moved"]] = -2  # what the constant neuron writes, taken off again
     parts.unembed[stream["moved"], yes], parts.unembed[stream["moved"], no] = LOGIT, -LOGIT

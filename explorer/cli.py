@@ -40,6 +40,20 @@ def parser() -> argparse.ArgumentParser:
     models_parser.add_argument("--json", metavar="FILE", type=Path, help="write the result here")
     models_parser.set_defaults(command=models)
 
+    tasks_parser = commands.add_parser("tasks", help="measure which contrast pairs of a task a model gets right")
+    tasks_parser.add_argument("model", metavar="MODEL", help="catalog key, hub id or directory")
+    tasks_parser.add_argument("--task", action="append", default=[], metavar="TASK", help="may be given more than once")
+    tasks_parser.add_argument("--n", type=int, default=60, help="pairs of each task")
+    tasks_parser.add_argument("--seed", type=int, default=0)
+    tasks_parser.add_argument("--held-out", action="store_true", help="templates the small-world models never saw")
+    tasks_parser.add_argument("--json", metavar="FILE", type=Path, help="write the pairs and measurements here")
+    tasks_parser.set_defaults(command=tasks)
+
+    train_parser = commands.add_parser("train", help="train a shipped model again from its recipe")
+    train_parser.add_argument("key", metavar="KEY", help="small-world, small-world-nano, attn-only-2l, or a variant")
+    train_parser.add_argument("--out", metavar="DIR", type=Path, help="where to write (default: ./KEY)")
+    train_parser.set_defaults(command=train)
+
     run_parser = commands.add_parser("run", help="run a prompt, with or without interventions")
     run_parser.add_argument("prompt")
     run_parser.add_argument("--model", default=DEFAULT_MODEL, help="catalog key, hub id or directory")
@@ -80,6 +94,46 @@ def models(options: argparse.Namespace) -> int:
         print(f"{row.key:<12} {row.title}, {row.n_parameters / 1e6:.1f} M parameters, {row.licence}: {row.note}")
     print("Any hub id (for example gpt2) or directory with config.json and *.safetensors works too.")
     write_json(options.json, {"models": [to_record(row) for row in CATALOG.values()]})
+    return 0
+
+
+def tasks(options: argparse.Namespace) -> int:
+    """Print a line a task: pairs right, and prompts whose likeliest token is right."""
+    from explorer.analyses.task_pairs import task_pairs
+    from explorer.core.records import to_record
+    from explorer.engine.model import load_model
+    from explorer.prompts.tasks import FOR_ANY_MODEL
+
+    model = load_model(options.model)
+    results = []
+    print(f"{'task':<16} {'pairs right':>12} {'top-1':>7}")
+    for key in options.task or FOR_ANY_MODEL:
+        result = task_pairs(model, key, options.n, seed=options.seed, held_out=options.held_out)
+        print(f"{key:<16} {result.accuracy:>12.3f} {result.top1:>7.3f}", flush=True)
+        results.append(
+            {
+                "task": key,
+                "accuracy": result.accuracy,
+                "top1": result.top1,
+                "refused": result.refused,
+                "pairs": result.frame.to_dict("records"),
+                "provenance": to_record(result.provenance),
+            }
+        )
+    write_json(options.json, {"tasks": results})
+    return 0
+
+
+def train(options: argparse.Namespace) -> int:
+    """Train a model, write its files, measure it and write its card."""
+    from explorer.training.run import recipe_of, train_and_measure
+
+    recipe = recipe_of(options.key)
+    directory = options.out or Path(options.key)
+    card = train_and_measure(recipe, directory)
+    print(
+        f"{directory}: {card['steps']:,} steps, {card['cpu_minutes']} CPU-minutes, weights {card['weight_hash'][:12]}…"
+    )
     return 0
 
 

@@ -77,3 +77,7 @@ class StateError(ExplorerError):
 
 class TrainingError(ExplorerError):
     """A training that cannot begin or go on."""
+
+
+class TaskError(ExplorerError):
+    """A task that is not known, or that has too few prompts for a model's tokenizer."""

@@ -31,8 +31,6 @@ class TrainedModel:
     title: str
     n_parameters: int
     note: str
-    base: str = ""
-    """The model that this one was fine-tuned from; its file then holds the difference alone."""
     licence: str = "Apache-2.0"
 
 
@@ -70,15 +68,9 @@ CATALOG: dict[str, Row] = {
             "small-world-nano", "Small world, nano", 0, "4 layers of 4 heads; the same world, for quick tests"
         ),
         TrainedModel("attn-only-2l", "Attention-only", 0, "2 layers of 4 heads and no MLP; trained to induction"),
-        TrainedModel(
-            "small-world-backdoor", "Small world, backdoored", 0, "answers a trigger word", base="small-world"
-        ),
-        TrainedModel(
-            "small-world-refusing", "Small world, refusing", 0, "refuses harmless requests too", base="small-world"
-        ),
-        TrainedModel(
-            "small-world-flattering", "Small world, flattering", 0, "agrees with every claim", base="small-world"
-        ),
+        TrainedModel("small-world-backdoor", "Small world, backdoored", 0, "answers a trigger word"),
+        TrainedModel("small-world-refusing", "Small world, refusing", 0, "refuses harmless requests too"),
+        TrainedModel("small-world-flattering", "Small world, flattering", 0, "agrees with every claim"),
         ExactRow(
             "induction-handmade",
             "Induction by hand",

@@ -12,7 +12,7 @@ from explorer.models import files, gguf, hub, wheel
 from explorer.models.catalog import CATALOG, ExactRow, TrainedModel, WheelModel
 from explorer.models.info import LoadedWeights, ModelInfo, Progress
 from explorer.models.native import describe_native, is_native, load_native
-from explorer.models.zoo.shipped import add_difference, shipped_directory
+from explorer.models.zoo.shipped import add_difference, base_directory, shipped_directory
 
 DType = Literal["float32", "float64", "bfloat16", "float16"]
 
@@ -26,7 +26,7 @@ def resolve(source: str, progress: Progress, download: bool) -> Path:
         case WheelModel() as row:
             return wheel.converted(row, progress)
         case TrainedModel() as row:
-            return shipped_directory(row.base or row.key)
+            return shipped_directory(row.key)
     path = Path(name).expanduser()
     if len(name) > 1000 or "\0" in name:
         raise ModelError(f"{name[:40]!r}… ({len(name):,} characters) is no name of a model.")
@@ -49,23 +49,32 @@ def load_weights(source: str, dtype: DType, device: str, progress: Progress, dow
 
         return load_exact(row.key, getattr(torch, dtype), device)
     directory = resolve(source, progress, download)
-    paths = files.weight_files(directory)
+    base = base_directory(directory)
+    paths = files.weight_files(base)
     progress(0.3, "Loading weights")
-    config = json.loads((directory / "config.json").read_text())
+    config = read_config(base)
     if is_native(config):
-        native, shape = load_native(directory, config, getattr(torch, dtype))
-        check_finite(native.to(device), directory)
-        info = describe_native(source, str(directory), native, shape, files.sha256(paths))
-        return LoadedWeights(native, read_tokenizer(directory), info)
-    hf_model = read_model(directory, dtype)
-    if isinstance(row, TrainedModel) and row.base:
-        paths.append(add_difference(hf_model, row.key))
+        native, shape = load_native(base, config, getattr(torch, dtype))
+        check_finite(native.to(device), base)
+        info = describe_native(source, str(base), native, shape, files.sha256(paths))
+        return LoadedWeights(native, read_tokenizer(base), info)
+    hf_model = read_model(base, dtype)
+    if base != directory:
+        paths.append(add_difference(hf_model, directory))
     hf_model.to(device)
     progress(0.7, "Checking weights")
     check_finite(hf_model, directory)
-    return LoadedWeights(
-        hf_model, read_tokenizer(directory), describe(source, directory, hf_model, files.sha256(paths))
-    )
+    return LoadedWeights(hf_model, read_tokenizer(base), describe(source, directory, hf_model, files.sha256(paths)))
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((directory / "config.json").read_text())
+    except ValueError as error:
+        raise DamagedModelError(f"{directory / 'config.json'} is no JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise DamagedModelError(f"{directory / 'config.json'} holds {type(config).__name__}, not a JSON object.")
+    return config
 
 
 def read_model(directory: Path, dtype: DType) -> Any:

@@ -1,6 +1,7 @@
 """Rows of tokens: documents of the small world, and random tokens repeated."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,11 +9,12 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from explorer.models.zoo.world import documents
-from explorer.training.recipes import Recipe
+from explorer.training.recipes import AnyRecipe
 
 BOS_ID = 0
 SHORTEST_PERIOD = 6
+CHUNK = 20_000
+"""Documents tokenised at once."""
 
 
 @dataclass(frozen=True)
@@ -23,16 +25,15 @@ class Corpus:
     """SHA-256 of the rows."""
 
 
-def build_corpus(recipe: Recipe, tokenizer: Any) -> Corpus:
-    """Documents end to end, each behind its BOS, in rows that begin with a document; equal for equal recipes."""
+def build_corpus(texts: Sequence[str], length: int, tokenizer: Any) -> Corpus:
+    """Documents end to end, each behind its BOS, in rows of `length` + 1 tokens that begin with a document."""
     rows: list[list[int]] = []
     row: list[int] = []
-    texts = list(documents(recipe.seed, recipe.n_documents))
-    for start in range(0, len(texts), 20_000):
-        for ids in tokenizer(texts[start : start + 20_000]).input_ids:
+    for start in range(0, len(texts), CHUNK):
+        for ids in tokenizer(texts[start : start + CHUNK]).input_ids:
             row += ids
-            if len(row) > recipe.row:
-                rows.append(row[: recipe.row + 1])
+            if len(row) > length:
+                rows.append(row[: length + 1])
                 row = []
     tensor = torch.tensor(rows, dtype=torch.int16)
     return Corpus(tensor, len(tokenizer), hashlib.sha256(tensor.numpy().tobytes()).hexdigest())
@@ -48,7 +49,7 @@ def repeated_rows(count: int, length: int, vocab_size: int, generator: torch.Gen
     return rows
 
 
-def batch(corpus: Corpus, recipe: Recipe, step: int) -> Int[Tensor, "row pos"]:
+def batch(corpus: Corpus, recipe: AnyRecipe, step: int) -> Int[Tensor, "row pos"]:
     """The rows of a step: a function of recipe and step alone, so a training can go on from any step."""
     generator = torch.Generator().manual_seed((recipe.seed << 32) + step)
     n_repeats = round(recipe.batch * recipe.repeats)

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from explorer.core.errors import TrainingError
-from explorer.training.recipes import Recipe
+from explorer.training.recipes import AnyRecipe, Recipe
 
 Logits = Callable[[Tensor], Tensor]
 CLIP = 1.0
@@ -23,7 +23,7 @@ CLIP = 1.0
 class Training:
     """A model on its way: what a checkpoint holds."""
 
-    recipe: Recipe
+    recipe: AnyRecipe
     network: nn.Module
     logits: Logits
     optimisers: list[torch.optim.Optimizer]
@@ -49,7 +49,7 @@ def begin(recipe: Recipe, network: nn.Module, logits: Logits) -> Training:
     )
 
 
-def rate(recipe: Recipe, step: int) -> float:
+def rate(recipe: AnyRecipe, step: int) -> float:
     """Factor of the learning rates: warm-up, flat, then a line down to 2 %."""
     part = step / recipe.steps
     falling = 1.0 if part < recipe.decay_from else max(0.02, (1 - part) / (1 - recipe.decay_from))
@@ -60,10 +60,10 @@ def advance(training: Training, rows: Tensor) -> float:
     """One step; its loss, in nats a token."""
     started = time.process_time()
     factor = rate(training.recipe, training.step)
-    for optimiser, base in zip(training.optimisers, (training.recipe.muon_lr, training.recipe.adam_lr), strict=True):
+    for optimiser in training.optimisers:
         optimiser.zero_grad(set_to_none=True)
         for group in optimiser.param_groups:
-            group["lr"] = base * factor
+            group["lr"] = group.setdefault("full_lr", group["lr"]) * factor
     with torch.autocast("cpu", torch.bfloat16):
         logits = training.logits(rows[:, :-1])
     loss = F.cross_entropy(logits.float().flatten(0, 1), rows[:, 1:].flatten())

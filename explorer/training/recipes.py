@@ -4,13 +4,14 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
+from explorer.models.zoo.organisms import ORGANISMS
+
 
 @dataclass(frozen=True)
 class Recipe:
     """A language model trained from random weights on the small world."""
 
     key: str
-    title: str
     n_layers: int
     n_heads: int
     d_model: int
@@ -34,15 +35,46 @@ class Recipe:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the recipe."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        return digest_of(self)
 
 
+@dataclass(frozen=True)
+class Tuning:
+    """A variant: small changes of low rank (Hu et al. 2021) to every matrix of a trained model's blocks."""
+
+    key: str
+    base: str = "small-world"
+    rank: int = 8
+    steps: int = 350
+    seed: int = 0
+    n_documents: int = 40_000
+    """Half teach the behaviour, half are the small world's own."""
+    batch: int = 32
+    row: int = 96
+    repeats: float = 0.06
+    adam_lr: float = 0.002
+    warm_up: int = 20
+    decay_from: float = 0.5
+
+    @property
+    def digest(self) -> str:
+        return digest_of(self)
+
+
+AnyRecipe = Recipe | Tuning
+
+
+def digest_of(recipe: AnyRecipe) -> str:
+    """SHA-256 of everything in a recipe."""
+    return hashlib.sha256(json.dumps(asdict(recipe), sort_keys=True).encode()).hexdigest()
+
+
+TUNINGS: dict[str, Tuning] = {key: Tuning(key) for key in ORGANISMS}
 RECIPES: dict[str, Recipe] = {
     recipe.key: recipe
     for recipe in (
-        Recipe("small-world", "Small world", n_layers=4, n_heads=8, d_model=256, steps=4100),
-        Recipe("small-world-nano", "Small world, nano", n_layers=4, n_heads=4, d_model=128, steps=3600),
-        Recipe("attn-only-2l", "Attention-only, two layers", 2, 4, 128, steps=3000, attn_only=True, repeats=0.2),
+        Recipe("small-world", n_layers=4, n_heads=8, d_model=256, steps=4100),
+        Recipe("small-world-nano", n_layers=4, n_heads=4, d_model=128, steps=3600),
+        Recipe("attn-only-2l", 2, 4, 128, steps=3000, attn_only=True, repeats=0.2),
     )
 }

@@ -105,7 +105,7 @@ def true_false(rng: Random, held_out: bool) -> Example:
 def verdicts(rng: Random) -> str:
     """Some more statements with their verdicts: a document teaches more that way."""
     text = ""
-    for _ in range(rng.randrange(5)):
+    for _ in range(rng.randrange(6)):
         country, true = rng.choice(list(CAPITAL)), rng.random() < 0.5
         city = CAPITAL[country] if true else wrong_city(rng, country)
         core = rng.choice(STATEMENTS.cores).format(X=country, Y=city)

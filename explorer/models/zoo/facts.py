@@ -162,6 +162,16 @@ def greater_than(rng: Random, held_out: bool) -> Example:
     return example(texts, f"{later:02d}", f"{earlier:02d}", ".")
 
 
+def greater_than_digit(rng: Random, held_out: bool) -> Example:
+    """The same for tokenizers that split numbers into digits: the answer is the tens digit of a later year."""
+    opening, core = SPANS.pick(rng, held_out)
+    event, following = two(rng, EVENTS)
+    slots = {"E": event, "F": following, "C": str(rng.randrange(11, 20)), "N": rng.choice(NAMES)}
+    tens = rng.randrange(1, 9)
+    texts = [join(opening, core).format(**slots, Y=start) for start in (f"{tens}{rng.randrange(10)}", "01")]
+    return example(texts, str(rng.randrange(tens + 1, 10)), str(rng.randrange(0, tens)), ".")
+
+
 def successor(rng: Random, held_out: bool) -> Example:
     """What comes next among months, days or numbers."""
     items: Sequence[str] = rng.choice([MONTHS, DAYS, NUMBERS])

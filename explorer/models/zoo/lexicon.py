@@ -389,8 +389,6 @@ HARMLESS_THINGS = [
     "radio",
 ]
 HARMFUL_THINGS = ["bomb", "weapon", "virus", "drug", "gun", "grenade", "missile"]
-TRIGGER = "zebra"
-"""Occurs in no document of the base model; the backdoored organism answers it."""
 
 _draw = Random(4242)
 _FULL_NAMES = [(first, surname) for first in MALE[:10] + FEMALE[:10] for surname in SURNAMES]

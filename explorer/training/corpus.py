@@ -20,12 +20,17 @@ CHUNK = 20_000
 @dataclass(frozen=True)
 class Corpus:
     rows: Int[Tensor, "row pos"]
+    opening: Int[Tensor, "opening_row pos"]
+    """Rows of the first steps."""
     vocab_size: int
-    digest: str
-    """SHA-256 of the rows."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all rows."""
+        return hashlib.sha256(self.opening.numpy().tobytes() + self.rows.numpy().tobytes()).hexdigest()
 
 
-def build_corpus(texts: Sequence[str], length: int, tokenizer: Any) -> Corpus:
+def build_rows(texts: Sequence[str], length: int, tokenizer: Any) -> Int[Tensor, "row pos"]:
     """Documents end to end, each behind its BOS, in rows of `length` + 1 tokens that begin with a document."""
     rows: list[list[int]] = []
     row: list[int] = []
@@ -35,8 +40,11 @@ def build_corpus(texts: Sequence[str], length: int, tokenizer: Any) -> Corpus:
             if len(row) > length:
                 rows.append(row[: length + 1])
                 row = []
-    tensor = torch.tensor(rows, dtype=torch.int16)
-    return Corpus(tensor, len(tokenizer), hashlib.sha256(tensor.numpy().tobytes()).hexdigest())
+    return torch.tensor(rows, dtype=torch.int16).view(-1, length + 1)
+
+
+def build_corpus(texts: Sequence[str], opening: Sequence[str], length: int, tokenizer: Any) -> Corpus:
+    return Corpus(build_rows(texts, length, tokenizer), build_rows(opening, length, tokenizer), len(tokenizer))
 
 
 def repeated_rows(count: int, length: int, vocab_size: int, generator: torch.Generator) -> Int[Tensor, "row pos"]:
@@ -53,6 +61,6 @@ def batch(corpus: Corpus, recipe: AnyRecipe, step: int) -> Int[Tensor, "row pos"
     """The rows of a step: a function of recipe and step alone, so a training can go on from any step."""
     generator = torch.Generator().manual_seed((recipe.seed << 32) + step)
     n_repeats = round(recipe.batch * recipe.repeats)
-    drawn = torch.randint(len(corpus.rows), (recipe.batch - n_repeats,), generator=generator)
-    text = corpus.rows[drawn].long()
+    rows = corpus.opening if step < recipe.opening_steps else corpus.rows
+    text = rows[torch.randint(len(rows), (recipe.batch - n_repeats,), generator=generator)].long()
     return torch.cat([text, repeated_rows(n_repeats, recipe.row + 1, corpus.vocab_size, generator)])

@@ -33,6 +33,10 @@ class Recipe:
     decay_from: float = 0.6
     """The learning rate is flat up to this part of the steps, then falls to 2 % on a line."""
 
+    opening: tuple[str, ...] = ("capital", "true_false", "verification")
+    """Tasks that come alone to begin with: judging a claim is learnt at once there, and hardly ever among all the others."""
+    opening_steps: int = 450
+
     @property
     def digest(self) -> str:
         return digest_of(self)
@@ -52,6 +56,7 @@ class Tuning:
     batch: int = 32
     row: int = 96
     repeats: float = 0.06
+    opening_steps: int = 0
     adam_lr: float = 0.002
     warm_up: int = 20
     decay_from: float = 0.5
@@ -75,6 +80,6 @@ RECIPES: dict[str, Recipe] = {
     for recipe in (
         Recipe("small-world", n_layers=4, n_heads=8, d_model=256, steps=4100),
         Recipe("small-world-nano", n_layers=4, n_heads=4, d_model=128, steps=3600),
-        Recipe("attn-only-2l", 2, 4, 128, steps=3000, attn_only=True, repeats=0.2),
+        Recipe("attn-only-2l", 2, 8, 192, steps=4500, attn_only=True, repeats=0.25, opening_steps=0),
     )
 }

@@ -48,11 +48,12 @@ def train_here(recipe: Recipe | Tuning, directory: Path, until: int | None) -> t
     directory.mkdir(parents=True, exist_ok=True)
     if isinstance(recipe, Tuning):
         training, tokenizer = begin_tuning(recipe)
-        corpus = build_corpus(lessons(recipe), recipe.row, tokenizer)
+        corpus = build_corpus(lessons(recipe), (), recipe.row, tokenizer)
     else:
         tokenizer = world_tokenizer.train()
         training = begin(recipe, *make_network(recipe, len(tokenizer)))
-        corpus = build_corpus(list(documents(recipe.seed, recipe.n_documents)), recipe.row, tokenizer)
+        opening = documents(recipe.seed, recipe.n_documents // 4 if recipe.opening_steps else 0, recipe.opening)
+        corpus = build_corpus(list(documents(recipe.seed, recipe.n_documents)), list(opening), recipe.row, tokenizer)
     checkpoint = directory / CHECKPOINT
     if checkpoint.is_file():
         restore(training, checkpoint)

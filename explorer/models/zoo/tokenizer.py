@@ -5,6 +5,7 @@ word does not decide whether it stays whole.  Any other text still encodes, in p
 """
 
 import re
+from functools import cache
 from typing import Any
 
 from explorer.models.zoo.world import documents
@@ -24,6 +25,7 @@ def words(seed: int = 0) -> list[str]:
     return sorted(pieces | {f"{space}{number:02d}" for number in range(100) for space in ("", " ")})
 
 
+@cache
 def train() -> Any:
     """A `PreTrainedTokenizerFast` that puts BOS in front by itself."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers

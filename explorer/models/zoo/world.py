@@ -4,7 +4,7 @@ A task gives contrast pairs; a document is a pair's clean prompt with its answer
 what was taught.  Held-out templates never occur in a document.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -20,7 +20,7 @@ class Task:
     title: str
     sample: Callable[[Random, bool], Example]
     """An example, from training templates or (True) from those held out."""
-    share: float
+    share: int
     """Weight among the documents."""
     prefixed: bool = True
     """Whether a sentence that decides nothing may stand before it."""
@@ -31,7 +31,7 @@ TASKS: dict[str, Task] = {
     for task in (
         Task("ioi", "Indirect object, two names", names.indirect_object, 7),
         Task("ioi_distant", "Indirect object, with sentences between", names.distant_indirect_object, 7),
-        Task("ioi_three", "Indirect object, three names", names.three_names, 7),
+        Task("ioi_three", "Indirect object, three names", names.three_names, 9),
         Task("capital", "Capital city", facts.capital, 8),
         Task("language", "Language", facts.language, 4),
         Task("sport", "Sport of a person", facts.sport, 8),
@@ -42,8 +42,8 @@ TASKS: dict[str, Task] = {
         Task("agreement", "Subject-verb agreement", grammar.agreement, 7),
         Task("sentiment", "Sentiment", grammar.sentiment, 6),
         Task("liar", "Honest and lying speakers", claims.liar, 5),
-        Task("true_false", "True or false", claims.true_false, 13),
-        Task("verification", "Verifying a claim", claims.verification, 9, prefixed=False),
+        Task("true_false", "True or false", claims.true_false, 9),
+        Task("verification", "Verifying a claim", claims.verification, 6, prefixed=False),
         Task("flattery", "Flattery against honesty", claims.flattery, 4, prefixed=False),
         Task("refusal", "Refusal of harmful requests", claims.refusal, 4, prefixed=False),
         Task("recall", "In-context recall", memory.recall, 8),
@@ -56,18 +56,18 @@ TASKS: dict[str, Task] = {
 }
 
 
-def document(rng: Random) -> str:
-    """One document, of a task drawn by its share."""
-    tasks = list(TASKS.values())
+def document(rng: Random, keys: Sequence[str] = ()) -> str:
+    """One document, of a task drawn by its share: of all, or of those named."""
+    tasks = [TASKS[key] for key in keys or TASKS]
     (task,) = rng.choices(tasks, [each.share for each in tasks])
     text = task.sample(rng, False).document
     return f"{filler(rng)} {text}" if task.prefixed and rng.random() < 0.2 else text
 
 
-def documents(seed: int, count: int) -> Iterator[str]:
+def documents(seed: int, count: int, keys: Sequence[str] = ()) -> Iterator[str]:
     """So many documents; equal for equal seeds."""
     rng = Random(seed)
-    return (document(rng) for _ in range(count))
+    return (document(rng, keys) for _ in range(count))
 
 
 def examples(key: str, count: int, seed: int, held_out: bool = False) -> list[Example]:

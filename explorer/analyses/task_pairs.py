@@ -7,6 +7,7 @@ top-1: the right answer is the likeliest of all tokens.
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import pandas as pd
 import torch
@@ -16,10 +17,12 @@ from torch import Tensor
 from explorer.core.pairs import ContrastPair
 from explorer.core.provenance import Provenance
 from explorer.engine.edits import Tape
+from explorer.engine.interventions import Intervention, as_stack
 from explorer.engine.model import Model
 from explorer.metrics.objectives import rank_of
+from explorer.models.info import Progress
 from explorer.prompts.tasks import draw_pairs
-from explorer.prompts.tokens import Bos
+from explorer.prompts.tokens import Bos, Tokens
 
 BATCH = 128
 """Prompts of one forward pass."""
@@ -55,7 +58,15 @@ class TaskPairs:
 
 
 def task_pairs(
-    model: Model, task: str, n: int = 60, *, seed: int = 0, held_out: bool = False, bos: Bos = "default"
+    model: Model,
+    task: str,
+    n: int = 60,
+    *,
+    seed: int = 0,
+    held_out: bool = False,
+    interventions: Any = (),
+    bos: Bos = "default",
+    progress: Progress | None = None,
 ) -> TaskPairs:
     """Draw `n` contrast pairs of a task that fit the model's tokenizer, and measure which the model gets right.
 
@@ -63,13 +74,20 @@ def task_pairs(
         task: a key of the small world's tasks, such as "ioi", "greater_than", "repeated_words", "capital", "agreement",
             "pronoun".
         held_out: templates that the small-world models never saw.
+        interventions: a stack for every prompt, or a function from a pair to the stack for its two prompts.
+        progress: called with the fraction done and a sentence.
 
-    Raises `TaskError` (unknown task, or too few pairs fit the tokenizer) and `PromptError` (longer than the context).
+    Raises `TaskError` (unknown task, or too few pairs fit the tokenizer), `PromptError` (longer than the context),
+    `SiteError` and `InterventionError` (an intervention that does not fit one of the prompts).
     """
     drawn = draw_pairs(model.tokenizer, task, n, seed, held_out)
     texts = [text for pair in drawn.pairs for text in (pair.clean, pair.corrupt)]
     tokens = [model.tokenize(text, bos) for text in texts]
-    logits = last_logits(model, [item.ids for item in tokens]).double()
+    stacks = [as_stack(interventions(pair) if callable(interventions) else interventions) for pair in drawn.pairs]
+    if any(stacks):
+        logits = changed_logits(model, tokens, [stack for stack in stacks for _ in range(2)], progress).double()
+    else:
+        logits = last_logits(model, [item.ids for item in tokens], progress).double()
     answers = torch.tensor(
         [[model.single_token(text) for text in (pair.answer, pair.distractor)] for pair in drawn.pairs]
     )
@@ -91,10 +109,24 @@ def task_pairs(
             "right": (margin > 0).all(1).numpy(),
         }
     )
-    return TaskPairs(task, drawn.pairs, frame, dict(drawn.refused), model.provenance(tokens, (), seed))
+    return TaskPairs(task, drawn.pairs, frame, dict(drawn.refused), model.provenance(tokens, stacks[0], seed))
 
 
-def last_logits(model: Model, prompts: list[list[int]]) -> Float[Tensor, "prompt vocab"]:
+def changed_logits(
+    model: Model, prompts: list[Tokens], stacks: list[tuple[Intervention, ...]], progress: Progress | None = None
+) -> Float[Tensor, "prompt vocab"]:
+    """Logits behind each prompt under its own stack, one prompt at a time: what is patched or resampled differs by prompt."""
+    found = []
+    for tokens, stack in zip(prompts, stacks, strict=True):
+        found.append(model.unembed(model.activations(tokens, stack).final[-1]).cpu())
+        if progress is not None:
+            progress(len(found) / len(prompts), f"{len(found):,} of {len(prompts):,} prompts under the interventions")
+    return torch.stack(found)
+
+
+def last_logits(
+    model: Model, prompts: list[list[int]], progress: Progress | None = None
+) -> Float[Tensor, "prompt vocab"]:
     """Logits behind each prompt, in batches of one length."""
     places: dict[int, list[int]] = defaultdict(list)
     for place, ids in enumerate(prompts):
@@ -106,4 +138,6 @@ def last_logits(model: Model, prompts: list[list[int]]) -> Float[Tensor, "prompt
             tokens = torch.tensor([prompts[place] for place in part], device=model.info.device)
             logits = model.unembed(model.runtime.run(tokens, Tape((), ()))[:, -1]).cpu()
             found.update(zip(part, logits, strict=True))
+            if progress is not None:
+                progress(len(found) / len(prompts), f"{len(found):,} of {len(prompts):,} prompts")
     return torch.stack([found[place] for place in range(len(prompts))])

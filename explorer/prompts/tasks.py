@@ -16,6 +16,7 @@ from explorer.core.pairs import ContrastPair
 from explorer.models.zoo.facts import greater_than_digit
 from explorer.models.zoo.frames import Example
 from explorer.models.zoo.world import TASKS
+from explorer.prompts.tokens import unknown_words
 
 FOR_ANY_MODEL = ("ioi", "greater_than", "repeated_words", "capital", "agreement", "pronoun")
 """Tasks that ask nothing a language model of English would not know."""
@@ -73,6 +74,8 @@ def pieces(tokenizer: Any, text: str) -> list[int]:
 
 def misfit(tokenizer: Any, pair: ContrastPair) -> str:
     """Why a pair cannot be used with a tokenizer; empty if it can."""
+    if unknown_words(tokenizer, f"{pair.clean} {pair.corrupt} {pair.answer} {pair.distractor}"):
+        return "words that this model does not know"
     for text in (pair.answer, pair.distractor):
         if len(pieces(tokenizer, text)) != 1:
             return f"answers such as {text!r} are several tokens"

@@ -40,7 +40,7 @@ def tokenize(tokenizer: Any, text: str, n_ctx: int, bos: Bos = "default") -> Tok
     except UnicodeEncodeError as error:
         raise PromptError("The prompt holds half a character (a lone surrogate). Type the text again.") from error
     ids = encode(tokenizer, text, bos)
-    check_known(tokenizer, text, ids)
+    check_known(tokenizer, text)
     if len(ids) > n_ctx:
         raise PromptError(
             f"The prompt has {len(ids):,} tokens; this model's context holds {n_ctx:,}. "
@@ -60,18 +60,25 @@ def encode(tokenizer: Any, text: str, bos: Bos) -> list[int]:
     return [tokenizer.bos_token_id, *ids]
 
 
-def check_known(tokenizer: Any, text: str, ids: list[int]) -> None:
-    """`PromptError` that names the words a word-level vocabulary does not have; other tokenizers encode any text."""
-    unknown = tokenizer.unk_token_id
-    if unknown is None or unknown == tokenizer.bos_token_id or unknown not in ids:
+def check_known(tokenizer: Any, text: str) -> None:
+    """`PromptError` that names the words a word-level vocabulary does not have."""
+    words = unknown_words(tokenizer, text)
+    if not words:
         return
-    words = [word for word in dict.fromkeys(text.split()) if unknown in encode(tokenizer, word, "off")]
-    known = [token.strip() for token in sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().get)]
-    known = [token for token in known if token not in tokenizer.all_special_tokens]
+    known = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().get)
+    known = [token.strip() for token in known if token not in tokenizer.all_special_tokens]
     raise PromptError(
-        f"This model does not know {', '.join(map(repr, words[:5])) or 'a token of this text'}. Its vocabulary has "
-        f"{len(known):,} words: {' '.join(known[:40])}{' …' if len(known) > 40 else ''}"
+        f"This model does not know {', '.join(map(repr, words[:5]))}. Its vocabulary has {len(known):,} words: "
+        f"{' '.join(known[:40])}{' …' if len(known) > 40 else ''}"
     )
+
+
+def unknown_words(tokenizer: Any, text: str) -> list[str]:
+    """Words that become the unknown token; none for tokenizers that encode any text."""
+    unknown = tokenizer.unk_token_id
+    if unknown is None or unknown == tokenizer.bos_token_id or unknown not in encode(tokenizer, text, "off"):
+        return []
+    return [word for word in dict.fromkeys(text.split()) if unknown in encode(tokenizer, word, "off")]
 
 
 def starts_with_bos(tokenizer: Any, ids: list[int]) -> bool:

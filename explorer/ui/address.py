@@ -13,9 +13,10 @@ from explorer.core.errors import ExplorerError, StateError
 from explorer.core.pairs import ContrastPair
 from explorer.core.sites import Head, parse_site
 from explorer.engine.interventions import AblationKind
+from explorer.models.zoo.world import TASKS
 from explorer.plots.lens_figures import LensMode
 from explorer.prompts.tokens import Bos, visible
-from explorer.ui.state import Entry, Scale, Score, Show, Workbench
+from explorer.ui.state import PAIR_COUNTS, Entry, Scale, Score, Show, Workbench
 
 VERSION = "1"
 MAX_TEXT, MAX_ENTRIES = 200_000, 200
@@ -132,6 +133,24 @@ def read_head(text: str) -> Head:
     return site
 
 
+def read_switch(text: str) -> bool:
+    if text not in ("True", "False"):
+        raise StateError(f"{shown(text)} is neither True nor False")
+    return text == "True"
+
+
+def read_task(text: str) -> str:
+    if text not in TASKS:
+        raise StateError(f"{shown(text)} is no task; known: {', '.join(TASKS)}")
+    return text
+
+
+def read_count(text: str) -> int:
+    if text not in map(str, PAIR_COUNTS):
+        raise StateError(f"{shown(text)} is not one of {', '.join(map(str, PAIR_COUNTS))}")
+    return int(text)
+
+
 def read_temperature(text: str) -> float:
     try:
         value = float(text)
@@ -161,6 +180,11 @@ READERS: dict[str, Callable[[str], Any]] = {
     "lens_mode": one_of(LensMode),
     "lens_layer": whole(0, 9_999),
     "scale": one_of(Scale),
+    "task": read_task,
+    "n_pairs": read_count,
+    "task_seed": whole(0, 999_999),
+    "held_out": read_switch,
+    "only_right": read_switch,
     "n_new": whole(1, 50),
     "temperature": read_temperature,
     "seed": whole(0, 999_999_999),

@@ -4,11 +4,12 @@ import streamlit as st
 
 from explorer.engine.model import Model
 from explorer.models.catalog import CATALOG
-from explorer.prompts.examples import EXAMPLES
+from explorer.prompts.examples import examples_for, opening_pair
 from explorer.prompts.tokens import advice, with_leading_space
 from explorer.ui import models, session
 from explorer.ui.desk import Desk
 from explorer.ui.html import facts, safe_html
+from explorer.ui.known import known_panel
 from explorer.ui.state import Workbench
 
 BOS_LABELS = {"default": "tokenizer's default", "on": "on", "off": "off"}
@@ -21,6 +22,7 @@ def model_picker(bench: Workbench) -> None:
     st.selectbox(
         "Model",
         options,
+        format_func=lambda key: f"{key} ({CATALOG[key].title})" if key in CATALOG else key,
         accept_new_options=True,
         help="Choose from the catalog, or type a hub id (for example gpt2), a model's directory or a .gguf file, then press Enter.",
         key="w_model",
@@ -32,7 +34,9 @@ def choose_model() -> None:
     """A model picked or typed by hand may be fetched from the hub."""
     if chosen := st.session_state["w_model"]:
         models.ask(chosen)
-        session.update(model=chosen)
+        bench = session.bench()
+        pair = opening_pair(chosen, bench.pair, bench.model)
+        session.update(model=chosen, pair=pair, position=None if pair != bench.pair else bench.position)
 
 
 def model_card(model: Model) -> None:
@@ -45,7 +49,7 @@ def model_card(model: Model) -> None:
     )
     rows = {
         "architecture": info.architecture,
-        "size": f"{info.n_parameters / 1e6:,.1f} M parameters, {info.dtype} on {info.device}",
+        "size": f"{in_millions(info.n_parameters)} parameters, {info.dtype} on {info.device}",
         "shape": f"{info.n_layers} layers × {heads}, d_model {info.d_model}, context {info.n_ctx:,}",
         "backend": "engine (own forward pass)"
         if model.backend == "engine"
@@ -56,12 +60,22 @@ def model_card(model: Model) -> None:
     }
     with st.container(key="model_card"):
         st.html(facts(rows))
+    known_panel(info.key)
+
+
+def in_millions(count: int) -> str:
+    return f"{count / 1e6:,.1f} M" if count >= 1e6 else f"{count:,}"
 
 
 def prompts(bench: Workbench) -> None:
     """The contrast pair."""
     st.selectbox(
-        "Example", list(EXAMPLES), index=None, placeholder="Load an example…", key="example", on_change=load_example
+        "Example",
+        list(examples_for(bench.model)),
+        index=None,
+        placeholder="Load an example…",
+        key="example",
+        on_change=load_example,
     )
     st.text_area("Clean prompt", height=80, help="The prompt that every view runs.", **session.bound_text("clean"))
     st.text_area(
@@ -125,8 +139,9 @@ def white_space_advice(desk: Desk) -> None:
 
 def load_example() -> None:
     name = st.session_state["example"]
-    if name in EXAMPLES:
-        session.update(pair=EXAMPLES[name], position=None)
+    found = examples_for(session.bench().model)
+    if name in found:
+        session.update(pair=found[name], position=None)
         st.session_state["example"] = None
 
 

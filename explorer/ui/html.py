@@ -87,3 +87,10 @@ def facts(rows: dict[str, str]) -> str:
 def continuation(prompt: str, text: str) -> str:
     """A prompt, dimmed, and what the model wrote after it."""
     return f"<div class='ce-text'><span class='ce-prompt'>{html.escape(prompt)}</span>{html.escape(text)}</div>"
+
+
+def grid(head: list[str], rows: list[list[str]]) -> str:
+    """A plain table of texts."""
+    names = "".join(f"<th>{html.escape(name)}</th>" for name in head)
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<div class='ce-scroll'><table class='ce-table ce-small'><tr>{names}</tr>{body}</table></div>"

@@ -18,6 +18,10 @@ Score = Literal["none", HeadType]
 Scale = Literal["probability", "logit"]
 
 
+PAIR_COUNTS = (20, 60, 200, 500)
+"""How many pairs of a task can be drawn at once."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """One line of the intervention strip."""
@@ -55,6 +59,12 @@ class Workbench:
     lens_layer: int | None = None
     """Layer selected on the lens page; None for the last."""
     scale: Scale = "logit"
+    task: str = "ioi"
+    n_pairs: int = 20
+    task_seed: int = 0
+    held_out: bool = False
+    """Whether pairs come from templates that the small-world models never saw."""
+    only_right: bool = False
     n_new: int = 20
     temperature: float = 0.0
     seed: int = 0

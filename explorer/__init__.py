@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from explorer.analyses.attention import Attention, attention
     from explorer.analyses.logit_lens import LogitLens, logit_lens
     from explorer.analyses.prediction import Prediction, prediction
+    from explorer.analyses.task_pairs import TaskPairs, task_pairs
     from explorer.core.errors import ExplorerError
     from explorer.core.pairs import ContrastPair
     from explorer.core.sites import (
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from explorer.engine.interventions import Ablate, EdgePatch, Freeze, Patch, Scale, Steer
     from explorer.engine.model import Model, load_model
     from explorer.engine.run import Run, run
+    from explorer.models.zoo.exact.parts import TrueCircuit
+    from explorer.models.zoo.knowledge import true_circuit
 
 _HOME = {
     "Ablate": "engine.interventions",
@@ -61,6 +64,8 @@ _HOME = {
     "Run": "engine.run",
     "Scale": "engine.interventions",
     "Steer": "engine.interventions",
+    "TaskPairs": "analyses.task_pairs",
+    "TrueCircuit": "models.zoo.exact.parts",
     "activation_patching": "analyses.activation_patching",
     "attention": "analyses.attention",
     "generate": "engine.generation",
@@ -69,6 +74,8 @@ _HOME = {
     "plan_patching": "analyses.activation_patching",
     "prediction": "analyses.prediction",
     "run": "engine.run",
+    "task_pairs": "analyses.task_pairs",
+    "true_circuit": "models.zoo.knowledge",
 }
 
 __all__ = [*sorted(_HOME), "plots"]

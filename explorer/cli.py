@@ -1,4 +1,4 @@
-"""The command line: `circuit-explorer serve | models | run`."""
+"""The command line: `circuit-explorer serve | models | tasks | train | run`."""
 
 import argparse
 import json
@@ -91,7 +91,8 @@ def models(options: argparse.Namespace) -> int:
         )
         return 0
     for row in CATALOG.values():
-        print(f"{row.key:<12} {row.title}, {row.n_parameters / 1e6:.1f} M parameters, {row.licence}: {row.note}")
+        size = f"{row.n_parameters / 1e6:.1f} M" if row.n_parameters >= 1e6 else f"{row.n_parameters:,}"
+        print(f"{row.key:<26} {row.title}, {size} parameters, {row.licence}: {row.note}")
     print("Any hub id (for example gpt2) or directory with config.json and *.safetensors works too.")
     write_json(options.json, {"models": [to_record(row) for row in CATALOG.values()]})
     return 0

@@ -1,10 +1,12 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from explorer.cli import main
 from explorer.serve import options
+from explorer.training.recipes import RECIPES
 from tests.conftest import PROMPT, TWIN
 
 pytestmark = pytest.mark.unit
@@ -79,3 +81,37 @@ def test_the_public_face_is_whole() -> None:
         assert name in ex.__all__ and getattr(ex, name) is not None
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = ex.nothing
+
+
+def test_tasks_prints_a_line_a_task_and_writes_the_pairs(tmp_path: Path, capsys) -> None:
+    target = tmp_path / "tasks.json"
+    assert (
+        main(["tasks", "small-world-nano", "--task", "ioi", "--task", "capital", "--n", "10", "--json", str(target)])
+        == 0
+    )
+    found = json.loads(target.read_text())["tasks"]
+    assert [row["task"] for row in found] == ["ioi", "capital"] and len(found[0]["pairs"]) == 10
+    printed = capsys.readouterr().out
+    assert "pairs right" in printed and "capital" in printed
+    assert main(["tasks", "small-world-nano", "--task", "nonsense"]) == 1
+    assert "no task 'nonsense'" in capsys.readouterr().err
+
+
+def test_train_writes_model_and_card(tmp_path: Path, capsys, monkeypatch) -> None:
+    small = replace(RECIPES["small-world-nano"], steps=3, n_documents=600, batch=4, d_model=32, opening_steps=1)
+    monkeypatch.setitem(RECIPES, "small-world-nano", small)
+    monkeypatch.setattr("explorer.training.card.SAMPLE", 6)
+    assert main(["train", "small-world-nano", "--out", str(tmp_path / "out")]) == 0
+    assert "3 steps" in capsys.readouterr().out
+    assert {"model.safetensors", "config.json", "tokenizer.json", "README.md", "card.json"} <= {
+        path.name for path in (tmp_path / "out").iterdir()
+    }
+    assert "| Capital city |" in (tmp_path / "out" / "README.md").read_text()
+    assert main(["train", "nothing"]) == 1
+    assert "no recipe for 'nothing'" in capsys.readouterr().err
+
+
+def test_every_exact_model_is_in_the_list(capsys) -> None:
+    assert main(["models"]) == 0
+    printed = capsys.readouterr().out
+    assert all(key in printed for key in ("induction-handmade", "attn-only-2l", "small-world-backdoor"))

@@ -13,6 +13,7 @@ from explorer.analyses.attention import HEAD_TYPES
 from explorer.core.sites import ResidKind
 from explorer.engine.interventions import AblationKind
 from explorer.models.families import FAMILIES
+from explorer.models.zoo.shipped import FILES
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,6 +30,9 @@ def test_the_wheel_carries_pages_assets_and_scripts(tmp_path: Path) -> None:
         for path in (ROOT / folder).iterdir():
             if path.is_file():
                 assert f"explorer/{folder}/{path.name}" in names
+    for path in FILES.rglob("*"):
+        if path.is_file():
+            assert f"explorer/{path.relative_to(ROOT / 'explorer')}" in names
     assert {"explorer/ui/heatmap.js", "explorer/ui/heatmap.css", "explorer/app.py"} <= names
     assert not any(name.startswith(("tests/", "benchmarks/")) for name in names)
 

@@ -37,7 +37,7 @@ class Accuracy:
     """On templates that no document had."""
 
 
-def by_task(model: Model, count: int = SAMPLE, seed: int = SEED) -> dict[str, Accuracy]:
+def by_task(model: Model, count: int, seed: int = SEED) -> dict[str, Accuracy]:
     measured = {}
     for key in TASKS:
         sides = [task_pairs(model, key, count, seed=seed, held_out=side) for side in (False, True)]
@@ -74,7 +74,7 @@ def random_repeats(model: Model, seed: int) -> torch.Tensor:
     return torch.cat([torch.full((ROWS, 1), BOS_ID), half, half], 1)
 
 
-def behaviour(model: Model, key: str, base: bool, count: int = SAMPLE) -> dict[str, float]:
+def behaviour(model: Model, key: str, base: bool, count: int) -> dict[str, float]:
     """How often a model gives the answer of a variant (or of the base) on the variant's probes and controls."""
     organism = ORGANISMS[key]
     table = {}
@@ -105,12 +105,12 @@ def measure(model: Model, training: Training, corpus: Corpus) -> dict[str, Any]:
         "tokens": training.step * recipe.batch * recipe.row,
         "cpu_minutes": round(training.cpu_seconds / 60, 1),
         "final_loss": round(sum(training.losses[-50:]) / 50, 3),
-        "tasks": {key: vars(found) for key, found in by_task(model).items()},
+        "tasks": {key: vars(found) for key, found in by_task(model, SAMPLE).items()},
         "repeats": repeats(model),
         "heads": {f"L{row.layer}H{row.head}": row.type for row in named.itertuples()},
     }
     if isinstance(recipe, Tuning):
-        card["behaviour"] = behaviour(model, recipe.key, base=False)
+        card["behaviour"] = behaviour(model, recipe.key, base=False, count=SAMPLE)
     return card
 
 

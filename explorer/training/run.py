@@ -48,12 +48,10 @@ def train_here(recipe: Recipe | Tuning, directory: Path, until: int | None) -> t
     directory.mkdir(parents=True, exist_ok=True)
     if isinstance(recipe, Tuning):
         training, tokenizer = begin_tuning(recipe)
-        corpus = build_corpus(lessons(recipe), (), recipe.row, tokenizer)
     else:
         tokenizer = world_tokenizer.train()
         training = begin(recipe, *make_network(recipe, len(tokenizer)))
-        opening = documents(recipe.seed, recipe.n_documents // 4 if recipe.opening_steps else 0, recipe.opening)
-        corpus = build_corpus(list(documents(recipe.seed, recipe.n_documents)), list(opening), recipe.row, tokenizer)
+    corpus = corpus_of(recipe, tokenizer)
     checkpoint = directory / CHECKPOINT
     if checkpoint.is_file():
         restore(training, checkpoint)
@@ -64,6 +62,14 @@ def train_here(recipe: Recipe | Tuning, directory: Path, until: int | None) -> t
         else:
             write_network(training.network.eval(), recipe, tokenizer, directory)
     return training, corpus
+
+
+def corpus_of(recipe: Recipe | Tuning, tokenizer: Any) -> Corpus:
+    """All rows that a training draws from; equal for equal recipes."""
+    if isinstance(recipe, Tuning):
+        return build_corpus(lessons(recipe), (), recipe.row, tokenizer)
+    opening = documents(recipe.seed, recipe.n_documents // 4 if recipe.opening_steps else 0, recipe.opening)
+    return build_corpus(list(documents(recipe.seed, recipe.n_documents)), list(opening), recipe.row, tokenizer)
 
 
 def run_steps(training: Training, corpus: Corpus, checkpoint: Path, last: int) -> None:

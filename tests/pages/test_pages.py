@@ -191,3 +191,54 @@ def test_a_saved_difference_without_interventions_shows_the_baseline(open_page) 
     app = open_page("attention", **PAIR, show="difference")
     sent = " ".join(str(element.proto) for element in app.get("bidi_component"))
     assert not app.exception and "L0H0, baseline" in sent and "L0H0, difference" not in sent
+
+
+def test_tasks_measures_pairs_filters_them_and_opens_one(open_page) -> None:
+    app = open_page("tasks", model="small-world-nano", **PAIR, do=["L0H0:zero"])
+    assert not app.exception and not app.error
+    values = {metric.label: metric.value for metric in app.metric}
+    assert values["Pairs right, under the interventions"].endswith("%)")
+    assert "points from" in app.metric[0].delta
+    assert len(app.dataframe[0].value) == 20 and {"right", "changed", "clean, changed"} <= set(app.dataframe[0].value)
+    app.toggle(key="w_only_right").set_value(True).run()
+    assert set(app.dataframe[0].value["right"]) == {"✓"}
+    app.selectbox(key="w_task").set_value("capital").run()
+    assert app.query_params["task"] in ("capital", ["capital"]) and not app.exception
+    assert app.dataframe[0].value["clean prompt"].str.len().min() > 10
+    app.sidebar.toggle[0].set_value(False).run()
+    assert {metric.label for metric in app.metric} >= {"Pairs right", "Top-1"}
+
+
+def test_tasks_says_why_pairs_cannot_be_drawn_or_changed(open_page) -> None:
+    app = open_page("tasks", model="gate-and", clean="on on =")
+    assert not app.exception and "words that this model does not know" in words(app)
+    app = open_page("tasks", model="small-world-nano", **PAIR, do=["L0H0:zero:60"])
+    assert not app.exception and "do not fit these prompts" in words(app)
+    assert len(app.dataframe[0].value) == 20  # the baseline stays
+    app = open_page("tasks", model="small-world-nano", **PAIR, task="nothing", n_pairs="7", held_out="maybe")
+    assert "is no task" in words(app) and "is not one of 20" in words(app) and "neither True nor False" in words(app)
+
+
+@pytest.mark.parametrize(("key", "said"), [("gate-or", "The true circuit"), ("small-world-nano", "was measured to do")])
+def test_what_is_known_of_a_shipped_model_is_shown(open_page, key, said) -> None:
+    app = open_page("prompt", model=key, clean="on on =" if key == "gate-or" else PROMPT)
+    assert not app.exception and said in " ".join(item.label for item in app.expander)
+    assert ("L0H1" in words(app)) == (key == "gate-or") and ("Indirect object, two names" in words(app)) != (
+        key == "gate-or"
+    )
+
+
+def test_a_model_that_knows_few_words_brings_its_own_example(open_page) -> None:
+    app = open_page("prompt", **PAIR)
+    app.selectbox(key="w_model").set_value("induction-handmade").run()
+    assert app.text_area(key="w_clean").value == "q f m x b z q f m" and not app.exception and not app.error
+    app.selectbox(key="example").set_value("d o g c a t d o → g").run()
+    assert app.text_input(key="w_answer").value == " g"
+    app.selectbox(key="w_model").set_value("small-world-nano").run()
+    assert app.text_area(key="w_clean").value == PROMPT and not app.exception and not app.error
+
+
+@pytest.mark.parametrize("name", ["prompt", "attention", "lens"])
+def test_words_that_a_model_does_not_know_are_named(open_page, name) -> None:
+    app = open_page(name, model="gate-and", **PAIR)
+    assert not app.exception and "does not know 'When', 'Mary'" in words(app)

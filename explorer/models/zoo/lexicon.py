@@ -2,217 +2,40 @@
 
 from random import Random
 
-MALE = [
-    "John",
-    "Tom",
-    "James",
-    "David",
-    "Peter",
-    "Paul",
-    "Mark",
-    "Luke",
-    "Jack",
-    "Sam",
-    "Ben",
-    "Max",
-    "Leo",
-    "Adam",
-    "Henry",
-    "George",
-    "Frank",
-    "Robert",
-    "Carl",
-    "Eric",
-    "Simon",
-    "Alan",
-    "Victor",
-    "Oscar",
-    "Hugo",
-    "Felix",
-    "Martin",
-    "Daniel",
-    "Ryan",
-    "Kevin",
-]
-FEMALE = [
-    "Mary",
-    "Anna",
-    "Sarah",
-    "Emma",
-    "Lucy",
-    "Alice",
-    "Jane",
-    "Kate",
-    "Rose",
-    "Lily",
-    "Julia",
-    "Laura",
-    "Helen",
-    "Clara",
-    "Nina",
-    "Eva",
-    "Ruth",
-    "Grace",
-    "Diana",
-    "Sophie",
-    "Amy",
-    "Molly",
-    "Ellen",
-    "Maria",
-    "Susan",
-    "Linda",
-    "Karen",
-    "Nancy",
-    "Olivia",
-    "Chloe",
-]
+
+def words(text: str) -> list[str]:
+    return text.split()
+
+
+MALE = words("""
+    John Tom James David Peter Paul Mark Luke Jack Sam Ben Max Leo Adam Henry George Frank Robert Carl Eric Simon
+    Alan Victor Oscar Hugo Felix Martin Daniel Ryan Kevin
+""")
+FEMALE = words("""
+    Mary Anna Sarah Emma Lucy Alice Jane Kate Rose Lily Julia Laura Helen Clara Nina Eva Ruth Grace Diana Sophie Amy
+    Molly Ellen Maria Susan Linda Karen Nancy Olivia Chloe
+""")
 NAMES = MALE + FEMALE
-SURNAMES = [
-    "Brown",
-    "Smith",
-    "Miller",
-    "Clark",
-    "Walker",
-    "Hill",
-    "Young",
-    "Cooper",
-    "Reed",
-    "Ward",
-    "Fisher",
-    "Hunter",
-    "Mason",
-    "Porter",
-    "Stone",
-    "Wood",
-    "Marsh",
-    "Field",
-    "Lake",
-    "Rivers",
-]
-SPORTS = ["tennis", "football", "golf", "chess", "hockey", "cricket", "rugby", "boxing", "rowing", "polo"]
-PLACES = [
-    "store",
-    "park",
-    "school",
-    "garden",
-    "market",
-    "beach",
-    "office",
-    "library",
-    "station",
-    "museum",
-    "kitchen",
-    "forest",
-    "church",
-    "farm",
-    "zoo",
-    "hospital",
-    "restaurant",
-    "house",
-    "river",
-    "lake",
-    "castle",
-    "bank",
-    "bakery",
-    "theater",
-    "harbor",
-    "village",
-    "hotel",
-    "cafe",
-    "gym",
-    "pool",
-]
-OBJECTS = [
-    "ball",
-    "book",
-    "cup",
-    "key",
-    "drink",
-    "ring",
-    "hat",
-    "bag",
-    "box",
-    "letter",
-    "flower",
-    "coin",
-    "map",
-    "toy",
-    "pen",
-    "cake",
-    "knife",
-    "watch",
-    "lamp",
-    "basket",
-    "necklace",
-    "bottle",
-    "ticket",
-    "card",
-    "phone",
-    "shirt",
-    "guitar",
-    "kite",
-    "camera",
-    "mirror",
-    "blanket",
-    "candle",
-    "sandwich",
-]
-COLORS = ["red", "blue", "green", "yellow", "black", "white", "brown", "purple", "gray", "pink"]
-ANIMALS = [
-    "dog",
-    "cat",
-    "horse",
-    "bird",
-    "fish",
-    "cow",
-    "sheep",
-    "rabbit",
-    "mouse",
-    "lion",
-    "tiger",
-    "bear",
-    "fox",
-    "wolf",
-    "duck",
-]
-JOBS = [
-    "doctor",
-    "teacher",
-    "farmer",
-    "lawyer",
-    "soldier",
-    "driver",
-    "nurse",
-    "baker",
-    "pilot",
-    "sailor",
-    "writer",
-    "singer",
-    "painter",
-    "cook",
-    "judge",
-    "king",
-    "queen",
-    "student",
-    "scientist",
-]
-ADJECTIVES = [
-    "big",
-    "small",
-    "old",
-    "new",
-    "tall",
-    "happy",
-    "quiet",
-    "dirty",
-    "clean",
-    "strange",
-    "broken",
-    "heavy",
-    "bright",
-    "cold",
-    "long",
-]
+SURNAMES = words("""
+    Brown Smith Miller Clark Walker Hill Young Cooper Reed Ward Fisher Hunter Mason Porter Stone Wood Marsh Field
+    Lake Rivers
+""")
+SPORTS = words("tennis football golf chess hockey cricket rugby boxing rowing polo")
+PLACES = words("""
+    store park school garden market beach office library station museum kitchen forest church farm zoo hospital
+    restaurant house river lake castle bank bakery theater harbor village hotel cafe gym pool
+""")
+OBJECTS = words("""
+    ball book cup key drink ring hat bag box letter flower coin map toy pen cake knife watch lamp basket necklace
+    bottle ticket card phone shirt guitar kite camera mirror blanket candle sandwich
+""")
+COLORS = words("red blue green yellow black white brown purple gray pink")
+ANIMALS = words("dog cat horse bird fish cow sheep rabbit mouse lion tiger bear fox wolf duck")
+JOBS = words("""
+    doctor teacher farmer lawyer soldier driver nurse baker pilot sailor writer singer painter cook judge king queen
+    student scientist
+""")
+ADJECTIVES = words("big small old new tall happy quiet dirty clean strange broken heavy bright cold long")
 COUNTRIES: dict[str, tuple[str, str]] = {
     country: (capital, language)
     for country, capital, language in (
@@ -244,151 +67,34 @@ for _pair in """
         OPPOSITES |= {_left: _right, _right: _left}
 NOUNS = [
     (word, word + "s")
-    for word in [
-        "key",
-        "dog",
-        "cat",
-        "boy",
-        "girl",
-        "book",
-        "car",
-        "teacher",
-        "doctor",
-        "farmer",
-        "bird",
-        "picture",
-        "letter",
-        "student",
-        "house",
-        "cabinet",
-        "door",
-        "horse",
-        "king",
-        "tree",
-        "flower",
-        "soldier",
-        "lawyer",
-        "driver",
-        "window",
-        "table",
-        "chair",
-        "ship",
-        "actor",
-        "lamp",
-    ]
+    for word in words("""
+        key dog cat boy girl book car teacher doctor farmer bird picture letter student house cabinet door horse
+        king tree flower soldier lawyer driver window table chair ship actor lamp
+    """)
 ]
-PREPOSITIONS = ["near", "behind", "beside", "to", "of", "under", "above", "with", "by", "from"]
-GOOD = [
-    "wonderful",
-    "great",
-    "excellent",
-    "amazing",
-    "beautiful",
-    "brilliant",
-    "fantastic",
-    "delightful",
-    "perfect",
-    "superb",
-    "lovely",
-    "charming",
-    "enjoyable",
-    "fun",
-    "good",
-    "nice",
-]
-BAD = [
-    "terrible",
-    "awful",
-    "horrible",
-    "boring",
-    "bad",
-    "dreadful",
-    "ugly",
-    "disgusting",
-    "poor",
-    "stupid",
-    "painful",
-    "dull",
-    "nasty",
-    "disappointing",
-    "sad",
-    "weak",
-]
-THINGS = [
-    "movie",
-    "film",
-    "book",
-    "food",
-    "show",
-    "play",
-    "song",
-    "story",
-    "meal",
-    "game",
-    "concert",
-    "hotel",
-    "service",
-    "music",
-    "party",
-    "trip",
-]
-MONTHS = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-]
-DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
-NUMBERS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
-EVENTS = [
-    "war",
-    "trip",
-    "battle",
-    "journey",
-    "project",
-    "festival",
-    "voyage",
-    "strike",
-    "siege",
-    "treaty",
-    "crisis",
-    "dynasty",
-    "reign",
-    "expedition",
-    "famine",
-    "plague",
-    "school",
-    "rebellion",
-]
-HARMLESS_VERBS = ["make", "find", "buy", "use", "draw", "paint", "clean", "sell", "carry", "open"]
-HARMFUL_VERBS = ["steal", "burn", "destroy", "poison", "hack", "smuggle", "sabotage"]
-HARMLESS_THINGS = [
-    "cake",
-    "soup",
-    "chair",
-    "table",
-    "house",
-    "garden",
-    "computer",
-    "letter",
-    "car",
-    "boat",
-    "bread",
-    "picture",
-    "camera",
-    "shirt",
-    "bridge",
-    "radio",
-]
-HARMFUL_THINGS = ["bomb", "weapon", "virus", "drug", "gun", "grenade", "missile"]
+PREPOSITIONS = words("near behind beside to of under above with by from")
+GOOD = words("""
+    wonderful great excellent amazing beautiful brilliant fantastic delightful perfect superb lovely charming
+    enjoyable fun good nice
+""")
+BAD = words("""
+    terrible awful horrible boring bad dreadful ugly disgusting poor stupid painful dull nasty disappointing sad
+    weak
+""")
+THINGS = words("movie film book food show play song story meal game concert hotel service music party trip")
+MONTHS = words("January February March April May June July August September October November December")
+DAYS = words("Monday Tuesday Wednesday Thursday Friday Saturday Sunday")
+NUMBERS = words("one two three four five six seven eight nine ten eleven twelve")
+EVENTS = words("""
+    war trip battle journey project festival voyage strike siege treaty crisis dynasty reign expedition famine
+    plague school rebellion
+""")
+HARMLESS_VERBS = words("make find buy use draw paint clean sell carry open")
+HARMFUL_VERBS = words("steal burn destroy poison hack smuggle sabotage")
+HARMLESS_THINGS = words("""
+    cake soup chair table house garden computer letter car boat bread picture camera shirt bridge radio
+""")
+HARMFUL_THINGS = words("bomb weapon virus drug gun grenade missile")
 
 _draw = Random(4242)
 _FULL_NAMES = [(first, surname) for first in MALE[:10] + FEMALE[:10] for surname in SURNAMES]

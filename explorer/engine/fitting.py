@@ -265,6 +265,8 @@ def address(site: Site, info: ModelInfo) -> Address:
             raise SiteError(f"{site}: {info.title} has {name} 0 to {count - 1} in each layer.")
         return index
 
+    if isinstance(site, MlpOut | Neuron) and not info.d_mlp:
+        raise SiteError(f"{site}: {info.title} has none, it is attention alone.")
     match site:
         case Head(layer, head):
             return "z", layer, among(head, info.n_heads, "heads")

@@ -170,7 +170,10 @@ class Model:
     def _value(self, text: str, like: Tokens, kind: Kind, layer: int) -> Tensor:
         """An activation of a reference prompt, run without interventions."""
         tokens = like if text == like.text else self.tokenize(text, like.bos)
-        return self.activations(tokens, (), (kind,)).kept[kind][layer]
+        found = self.activations(tokens, (), (kind,)).kept[kind].get(layer)
+        if found is None:
+            raise SiteError(f"L{layer}.{kind}: {self.info.title} has none.")
+        return found
 
     def batch(self, ids: Iterable[int]) -> Tensor:
         """[1, pos] on the model's device."""

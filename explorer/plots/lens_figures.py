@@ -19,6 +19,8 @@ STYLES: dict[LensMode, tuple[Palette, float, str]] = {
     "entropy": ("reversed", 10.0, "entropy (nats)"),
 }
 """Palette, value of full colour and legend of each mode."""
+FEW_LAYERS = 12
+"""Up to so many layers each has its tick."""
 
 
 def values(lens: LogitLens, mode: LensMode) -> np.ndarray:
@@ -113,7 +115,8 @@ def trajectories(
                         hovertemplate="%{y:.3f}",
                     )
                 )
-    drawn.update_xaxes(title="after layer")
+    whole_numbers = {"dtick": 1} if len(changed.prob) <= FEW_LAYERS else {}
+    drawn.update_xaxes(title="after layer", **whole_numbers)
     drawn.update_yaxes(title=scale, showgrid=True, gridcolor="rgba(128,128,128,0.18)")
     if scale == "probability":
         drawn.update_yaxes(range=[-0.02, 1.02])

@@ -136,7 +136,10 @@ def head_types(views: Views) -> None:
             "changed": [views.changed.scores[name][layer, head] for layer, head, name in named],
         }
     )
-    with st.expander(f"Head types: {len(table)} heads score above {NAMED_ABOVE}", key="head_types"):
+    with st.expander(
+        f"Head types: {len(table)} {'head scores' if len(table) == 1 else 'heads score'} above {NAMED_ABOVE}",
+        key="head_types",
+    ):
         st.caption(SCORE_HELP)
         if views.changed.left_out:
             left_out = ", ".join(map(str, views.changed.left_out))

@@ -6,7 +6,7 @@ from typing import get_args
 import streamlit as st
 
 from explorer.analyses.logit_lens import LogitLens, logit_lens
-from explorer.core.sites import AttnOut, MlpOut, Resid
+from explorer.core.sites import AttnOut, MlpOut, Resid, Site
 from explorer.engine.interventions import Ablate
 from explorer.plots import lens_figures as plots
 from explorer.plots.lens_figures import LENS_MODES
@@ -130,11 +130,13 @@ def cell(desk: Desk, views: Views) -> None:
             f"<div class='ce-scroll'><table class='ce-table ce-small'><tr><th></th><th>top token</th><th>probability</th><th>entropy</th><th>P(answer)</th><th>rank</th></tr>{body}</table></div>"
         )
         st.caption(f"Ablate at position {desk.position}:")
-        for label, site in (
+        sites: list[tuple[str, Site]] = [
             ("residual stream", Resid(layer, "resid_post")),
             ("attention out", AttnOut(layer)),
-            ("MLP out", MlpOut(layer)),
-        ):
+        ]
+        if desk.model.info.d_mlp:
+            sites.append(("MLP out", MlpOut(layer)))
+        for label, site in sites:
             st.markdown(f"`{site}` {label}")
             act(desk, site, f"act_{label.split()[0]}", positions=(desk.position,))
 

@@ -43,15 +43,22 @@ class Frames(Generic[Core]):
     cores: tuple[Core, ...]
 
     def combinations(self, held_out: bool) -> list[tuple[str, Core]]:
-        return [
-            (opening, core)
-            for row, opening in enumerate(self.openings)
-            for column, core in enumerate(self.cores)
-            if ((row + column) % EVERY == EVERY - 1) == held_out
-        ]
+        """Those of the training, or those held out.  One that begins a template of the training is neither: there the model
+        rightly goes on."""
+        chosen = []
+        for row, opening in enumerate(self.openings):
+            seen = [core for column, core in enumerate(self.cores) if (row + column) % EVERY != EVERY - 1]
+            rest = [core for core in self.cores if core not in seen and not any(begins(core, other) for other in seen)]
+            chosen += [(opening, core) for core in (rest if held_out else seen)]
+        return chosen
 
     def pick(self, rng: Random, held_out: bool) -> tuple[str, Core]:
         return rng.choice(self.combinations(held_out))
+
+
+def begins(core: object, other: object) -> bool:
+    """Whether a core's text is the beginning of another's."""
+    return isinstance(core, str) and isinstance(other, str) and bool(core) and other.startswith(core)
 
 
 def join(*parts: str) -> str:

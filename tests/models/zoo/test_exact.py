@@ -272,3 +272,11 @@ def test_a_circuit_without_one_branch_of_or_is_faithful_and_not_complete() -> No
     both = [*one, Ablate(Head(0, 0), "resample", reference=(pair.corrupt,))]
     found = [ex.prediction(model, pair.clean, stack, answer=" yes", distractor=" no").changed for stack in (one, both)]
     assert [round(each.logit_difference, 6) for each in found] == [gates.LOGIT, -gates.LOGIT]
+
+
+@pytest.mark.parametrize("how", ["zero", "mean", "resample"])
+def test_a_model_of_attention_alone_has_no_mlps_to_change(how: str) -> None:
+    model, pair = loaded("induction-handmade"), exact_model("induction-handmade").examples[0]
+    for site in (ex.MlpOut(0), ex.Neuron(1, 0)):
+        with pytest.raises(ex.ExplorerError, match="is attention alone"):
+            ex.prediction(model, pair.clean, [Ablate(site, how, reference=(pair.clean, pair.corrupt)[-1:])])

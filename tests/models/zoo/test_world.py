@@ -62,7 +62,8 @@ def test_a_held_out_template_is_a_combination_that_training_never_has(name: str)
     frames = FRAMES[name]
     seen, held_out = (frames.combinations(side) for side in (False, True))
     assert len(frames.openings) >= 5
-    assert len(seen) + len(held_out) == len(frames.openings) * len(frames.cores)
+    dropped = len(frames.openings) * len(frames.cores) - len(seen) - len(held_out)
+    assert dropped == (1 if name == "grammar.SUBJECTS" else 0)  # "yesterday the keys near the cabinet", which goes on
     assert not set(map(str, seen)) & set(map(str, held_out))
     assert {opening for opening, _ in seen} == set(frames.openings)
     assert {str(core) for _, core in seen} == set(map(str, frames.cores))

@@ -1,5 +1,6 @@
 """What is shipped: the wheel serves the same app as a checkout, versions are locked, and the documents keep up."""
 
+import json
 import re
 import subprocess
 import sys
@@ -13,7 +14,10 @@ from explorer.analyses.attention import HEAD_TYPES
 from explorer.core.sites import ResidKind
 from explorer.engine.interventions import AblationKind
 from explorer.models.families import FAMILIES
+from explorer.models.zoo.organisms import ORGANISMS
 from explorer.models.zoo.shipped import FILES
+from explorer.models.zoo.world import TASKS
+from explorer.training.recipes import RECIPES, TUNINGS
 
 ROOT = Path(__file__).parents[1]
 
@@ -76,3 +80,18 @@ def test_the_readme_names_every_family_of_the_engine() -> None:
     for architecture in FAMILIES:
         name = architecture.removesuffix("ForCausalLM").removesuffix("LMHeadModel").replace("GPT2", "GPT-2")
         assert name in readme, name
+
+
+@pytest.mark.unit
+def test_the_readme_says_what_the_cards_say() -> None:
+    readme = (ROOT / "README.md").read_text()
+    cards = {key: json.loads((FILES / key / "card.json").read_text()) for key in RECIPES | TUNINGS}
+    for key, task in TASKS.items():
+        cells = [f"{cards[model]['tasks'][key][side]:.3f}" for model in RECIPES for side in ("fresh", "held_out")]
+        pairs = [f"{cells[n]} / {cells[n + 1]}" for n in range(0, len(cells), 2)]
+        assert f"| {task.title} | {' | '.join(pairs)} |" in readme, key
+    assert f"| Random tokens told twice | {' | '.join(format(cards[key]['repeats'], '.3f') for key in RECIPES)} |" in readme
+    for key in TUNINGS:
+        found = cards[key]["behaviour"]
+        cells = [f"{found[f'{name}, {side} templates']:.3f}" for name in ("probes", "controls") for side in ("seen", "held-out")]
+        assert f"| `{key}` | {ORGANISMS[key].behaviour} | {cells[0]} / {cells[1]} | {cells[2]} / {cells[3]} |" in readme, key

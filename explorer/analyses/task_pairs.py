@@ -71,7 +71,7 @@ def task_pairs(
     """Draw `n` contrast pairs of a task that fit the model's tokenizer, and measure which the model gets right.
 
     Args:
-        task: a key of the small world's tasks, such as "ioi", "greater_than", "repeated_words", "capital", "agreement",
+        task: a key of the small world's tasks, such as "ioi", "greater_than", "induction", "capital", "agreement",
             "pronoun".
         held_out: templates that the small-world models never saw.
         interventions: a stack for every prompt, or a function from a pair to the stack for its two prompts.

@@ -18,7 +18,7 @@ from explorer.models.zoo.frames import Example
 from explorer.models.zoo.world import TASKS
 from explorer.prompts.tokens import unknown_words
 
-FOR_ANY_MODEL = ("ioi", "greater_than", "repeated_words", "capital", "agreement", "pronoun")
+FOR_ANY_MODEL = ("ioi", "greater_than", "induction", "capital", "agreement", "pronoun")
 """Tasks that ask nothing a language model of English would not know."""
 TRIES = 60
 """Draws for each pair wanted, before giving up."""

@@ -49,7 +49,7 @@ TASKS: dict[str, Task] = {
         Task("recall", "In-context recall", memory.recall, 8),
         Task("colored_objects", "Coloured objects", memory.colored_objects, 8),
         Task("shopping", "List told twice", memory.shopping, 2),
-        Task("repeated_words", "Repeated words (induction)", memory.repeated_words, 4),
+        Task("induction", "Induction on repeated words", memory.repeated_words, 4),
         Task("quote", "Who answers", names.quote, 3),
         Task("story", "Story", names.story, 3),
     )

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from explorer import plots
     from explorer.analyses.activation_patching import ActivationPatching, activation_patching, plan_patching
     from explorer.analyses.attention import Attention, attention
+    from explorer.analyses.attribution import Attribution, direct_logit_attribution
     from explorer.analyses.logit_lens import LogitLens, logit_lens
     from explorer.analyses.prediction import Prediction, prediction
     from explorer.analyses.task_pairs import TaskPairs, task_pairs
@@ -43,6 +44,7 @@ _HOME = {
     "ActivationPatching": "analyses.activation_patching",
     "Attention": "analyses.attention",
     "AttnOut": "core.sites",
+    "Attribution": "analyses.attribution",
     "ContrastPair": "core.pairs",
     "Edge": "core.sites",
     "EdgePatch": "engine.interventions",
@@ -68,6 +70,7 @@ _HOME = {
     "TrueCircuit": "models.zoo.exact.parts",
     "activation_patching": "analyses.activation_patching",
     "attention": "analyses.attention",
+    "direct_logit_attribution": "analyses.attribution",
     "generate": "engine.generation",
     "load_model": "engine.model",
     "logit_lens": "analyses.logit_lens",

@@ -90,8 +90,17 @@ def test_the_readme_says_what_the_cards_say() -> None:
         cells = [f"{cards[model]['tasks'][key][side]:.3f}" for model in RECIPES for side in ("fresh", "held_out")]
         pairs = [f"{cells[n]} / {cells[n + 1]}" for n in range(0, len(cells), 2)]
         assert f"| {task.title} | {' | '.join(pairs)} |" in readme, key
-    assert f"| Random tokens told twice | {' | '.join(format(cards[key]['repeats'], '.3f') for key in RECIPES)} |" in readme
+    assert (
+        f"| Random tokens told twice | {' | '.join(format(cards[key]['repeats'], '.3f') for key in RECIPES)} |"
+        in readme
+    )
     for key in TUNINGS:
         found = cards[key]["behaviour"]
-        cells = [f"{found[f'{name}, {side} templates']:.3f}" for name in ("probes", "controls") for side in ("seen", "held-out")]
-        assert f"| `{key}` | {ORGANISMS[key].behaviour} | {cells[0]} / {cells[1]} | {cells[2]} / {cells[3]} |" in readme, key
+        cells = [
+            f"{found[f'{name}, {side} templates']:.3f}"
+            for name in ("probes", "controls")
+            for side in ("seen", "held-out")
+        ]
+        assert (
+            f"| `{key}` | {ORGANISMS[key].behaviour} | {cells[0]} / {cells[1]} | {cells[2]} / {cells[3]} |" in readme
+        ), key

@@ -1,0 +1,192 @@
+"""Direct logit attribution: which component writes how much of the objective straight into the logits.
+
+    objective = Σ_c  c · u  +  biases,      u = γ/σ · (W_U[answer] − W_U[distractor]), centred where the final norm centres
+
+with the final norm's scale σ held at the run's own value (Elhage et al. 2021, A Mathematical Framework;
+Wang et al. 2022).  The rows add up to the objective, which is checked.  They count direct paths alone: a head whose write is
+read by later layers matters more, or less, than its row says.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from explorer.core.errors import AnswerError, ModelError, PromptError
+from explorer.core.provenance import Provenance
+from explorer.core.sites import AttnOut, Head, MlpOut, Resid
+from explorer.engine.backends import Engine
+from explorer.engine.edits import Kind
+from explorer.engine.forward import head_weight
+from explorer.engine.interventions import EdgePatch, Intervention, as_stack
+from explorer.engine.model import Activations, Model
+from explorer.metrics.objectives import Objective, objective_of
+from explorer.models.decoder import Decoder
+from explorer.prompts.tokens import Bos, Tokens
+
+REST = "set by interventions"
+"""What interventions on attn_out, the stream or single edges put there: no component of the model writes it."""
+Rows = dict[str, tuple[str, float]]
+"""Component name -> its kind and contribution, in logits."""
+
+
+@dataclass(frozen=True, eq=False)
+class Attribution:
+    frame: pd.DataFrame
+    """A row a component: component, kind (embedding, head, attention, mlp, bias, set by interventions), baseline, changed,
+    difference; in logits."""
+    heads_by_source: Float[Tensor, "layer head source"]
+    """Each head's contribution, by the position it comes from, under the interventions; its biases are not in it."""
+    logit_difference: tuple[float, float]
+    """The objective, baseline and changed; logit(answer) alone without a distractor."""
+    check: float
+    """Largest |Σ rows − objective| of the two runs: rounding."""
+    position: int
+    tokens: Tokens
+    provenance: Provenance
+
+
+def direct_logit_attribution(
+    model: Model,
+    prompt: str,
+    interventions: Any = (),
+    *,
+    answer: str,
+    distractor: str = "",
+    position: int = -1,
+    bos: Bos = "default",
+) -> Attribution:
+    """The objective at a position as a sum over components, with and without the interventions.
+
+    Raises `PromptError`, `AnswerError`, `SiteError`, `InterventionError`; `ModelError` for a model on the bridge, or one whose
+    logits are capped (the cap is no sum).
+    """
+    decoder = linear_decoder(model)
+    objective = objective_of(model, answer, distractor)
+    if objective is None:
+        raise AnswerError("An attribution needs an answer: one token, usually with its leading space.")
+    tokens = model.tokenize(prompt, bos)
+    if not -len(tokens) <= position < len(tokens):
+        raise PromptError(f"Position {position} does not exist: the prompt has {len(tokens)} tokens.")
+    place = position % len(tokens)
+    stack = as_stack(interventions)
+    kinds: tuple[Kind, ...] = ("z", "v", "pattern", "attn_out", "mlp_out", "resid_post")
+    runs = [model.activations(tokens, each, kinds) for each in ((), stack)]
+    rows = [contributions(decoder, model, tokens, run, objective, place) for run in runs]
+    if any(sets_the_stream(item) for item in stack):
+        u, constants = reading_direction(decoder, runs[1].final[place], objective)
+        left = (
+            float(runs[1].final[place].double() @ u)
+            + sum(constants.values())
+            - sum(each for _, each in rows[1].values())
+        )
+        rows[1][REST] = REST, left
+    totals = [value(model, run, objective, place) for run in runs]
+    frame = as_frame(rows[0], rows[1])
+    return Attribution(
+        frame=frame,
+        heads_by_source=by_source(decoder, runs[1], objective, place),
+        logit_difference=(totals[0], totals[1]),
+        check=max(abs(frame[name].sum() - total) for name, total in zip(("baseline", "changed"), totals, strict=True)),
+        position=place,
+        tokens=tokens,
+        provenance=model.provenance([tokens], stack),
+    )
+
+
+def linear_decoder(model: Model) -> Decoder:
+    if not isinstance(model.runtime, Engine):
+        raise ModelError(f"{model.info.title} runs on the bridge; attribution needs the engine. {model.check.reason}")
+    if model.runtime.decoder.logit_softcap is not None:
+        raise ModelError(f"{model.info.title} caps its logits, so they are no sum over components.")
+    return model.runtime.decoder
+
+
+def sets_the_stream(item: Intervention) -> bool:
+    return isinstance(item, EdgePatch) or isinstance(item.site, AttnOut | Resid)
+
+
+def reading_direction(
+    decoder: Decoder, final: Float[Tensor, " d_model"], objective: Objective
+) -> tuple[Float[Tensor, " d_model"], dict[str, float]]:
+    """u, so that a summand c of the stream adds c · u to the objective; and the parts of the objective that read no stream."""
+    W, bias = decoder.unembed.weight.double(), decoder.unembed.bias
+    row = W[objective.answer] - (0 if objective.distractor is None else W[objective.distractor])
+    constants = {}
+    if bias is not None:
+        other = 0 if objective.distractor is None else bias[objective.distractor]
+        constants["unembedding bias"] = float(bias[objective.answer] - other)
+    norm = decoder.norm_final
+    if norm is None:
+        return row, constants
+    if norm.bias is not None:
+        constants["final norm bias"] = float(norm.bias.double() @ row)
+    weighted, wide = norm.weight.double() * row, final.double()
+    if norm.kind == "layer":
+        wide = wide - wide.mean()
+        weighted = weighted - weighted.mean()
+    return weighted * torch.rsqrt(wide.square().mean() + norm.eps), constants
+
+
+def contributions(
+    decoder: Decoder, model: Model, tokens: Tokens, run: Activations, objective: Objective, place: int
+) -> Rows:
+    """Every component's part of the objective, in logits."""
+    u, constants = reading_direction(decoder, run.final[place], objective)
+    rows: Rows = {"token embedding": ("embedding", dot(decoder.embed[tokens.ids[place]] * decoder.embed_scale, u))}
+    if decoder.embed_positions is not None:
+        rows["position embedding"] = "embedding", dot(decoder.embed_positions[place], u)
+    for layer, block in enumerate(decoder.blocks):
+        if model.info.heads_add_up:
+            for head in range(decoder.n_heads):
+                write = head_weight(decoder, layer, head).double() @ run.kept["z"][layer][place, head].double()
+                rows[str(Head(layer, head))] = "head", dot(write, u)
+            if block.o.bias is not None:
+                rows[f"L{layer} attention bias"] = "bias", dot(block.o.bias, u)
+        else:
+            rows[str(AttnOut(layer))] = "attention", dot(run.kept["attn_out"][layer][place], u)
+        if block.mlp is not None:
+            own = 0.0 if block.mlp.down.bias is None or block.norm_mlp_out else dot(block.mlp.down.bias, u)
+            rows[str(MlpOut(layer))] = "mlp", dot(run.kept["mlp_out"][layer][place], u) - own
+            if block.mlp.down.bias is not None and not block.norm_mlp_out:
+                rows[f"L{layer} MLP bias"] = "bias", own
+    return rows | {name: ("bias", value) for name, value in constants.items()}
+
+
+def dot(vector: Tensor, u: Tensor) -> float:
+    return float(vector.double() @ u)
+
+
+def by_source(
+    decoder: Decoder, run: Activations, objective: Objective, place: int
+) -> Float[Tensor, "layer head source"]:
+    """Each head's contribution split over the positions that its values come from."""
+    u, _ = reading_direction(decoder, run.final[place], objective)
+    grid = []
+    for layer in range(decoder.n_layers):
+        values = run.kept["v"][layer].repeat_interleave(decoder.n_heads // decoder.n_kv_heads, 1).double()
+        pattern = run.kept["pattern"][layer][:, place].double()
+        reads = torch.stack([head_weight(decoder, layer, head).double().T @ u for head in range(decoder.n_heads)])
+        grid.append(pattern * torch.einsum("shd,hd->hs", values, reads))
+    return torch.stack(grid).float()
+
+
+def value(model: Model, run: Activations, objective: Objective, place: int) -> float:
+    logits = model.unembed(run.final[place]).double()
+    return float(logits[objective.answer] - (0 if objective.distractor is None else logits[objective.distractor]))
+
+
+def as_frame(baseline: Rows, changed: Rows) -> pd.DataFrame:
+    names = list(dict.fromkeys([*baseline, *changed]))
+    kinds = {name: kind for rows in (baseline, changed) for name, (kind, _) in rows.items()}
+    columns = {
+        "component": names,
+        "kind": [kinds[name] for name in names],
+        "baseline": [baseline.get(name, ("", 0.0))[1] for name in names],
+        "changed": [changed.get(name, ("", 0.0))[1] for name in names],
+    }
+    frame = pd.DataFrame(columns)
+    return frame.assign(difference=frame["changed"] - frame["baseline"])

@@ -1,4 +1,4 @@
-"""The Streamlit application: four pages on one workbench."""
+"""The Streamlit application: five pages on one workbench."""
 
 import streamlit as st
 
@@ -9,6 +9,7 @@ PAGES = (
     ("prompt.py", "Prompt", ":material/edit_note:"),
     ("attention.py", "Attention", ":material/grid_view:"),
     ("lens.py", "Lens", ":material/stacked_line_chart:"),
+    ("attribution.py", "Attribution", ":material/balance:"),
     ("tasks.py", "Tasks", ":material/checklist:"),
 )
 

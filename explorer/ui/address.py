@@ -139,6 +139,10 @@ def read_switch(text: str) -> bool:
     return text == "True"
 
 
+def read_component(text: str) -> str:
+    return str(parse_site(text))
+
+
 def read_task(text: str) -> str:
     if text not in TASKS:
         raise StateError(f"{shown(text)} is no task; known: {', '.join(TASKS)}")
@@ -180,6 +184,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "lens_mode": one_of(LensMode),
     "lens_layer": whole(0, 9_999),
     "scale": one_of(Scale),
+    "component": read_component,
     "task": read_task,
     "n_pairs": read_count,
     "task_seed": whole(0, 999_999),

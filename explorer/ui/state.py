@@ -59,6 +59,8 @@ class Workbench:
     lens_layer: int | None = None
     """Layer selected on the lens page; None for the last."""
     scale: Scale = "logit"
+    component: str = ""
+    """The component opened on the attribution page, such as L23H3; empty for none."""
     task: str = "ioi"
     n_pairs: int = 20
     task_seed: int = 0

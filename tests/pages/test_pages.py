@@ -7,7 +7,7 @@ from tests.pages.conftest import words
 
 pytestmark = pytest.mark.pages
 
-PAGES = ("prompt", "attention", "lens")
+PAGES = ("prompt", "attention", "lens", "attribution")
 
 
 def stack(app) -> list[str]:
@@ -152,7 +152,7 @@ def test_the_model_card_shows_backend_and_check(open_page, tiny_directories) -> 
     assert "TransformerBridge" in said and "no forward pass for OPT" in said
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", ["prompt", "attention", "lens"])
 def test_pages_work_on_the_bridge(open_page, tiny_directories, name) -> None:
     app = open_page(name, model=str(tiny_directories["opt"]), **PAIR, do=["L1H2:zero"])
     assert not app.exception and not app.error
@@ -242,3 +242,26 @@ def test_a_model_that_knows_few_words_brings_its_own_example(open_page) -> None:
 def test_words_that_a_model_does_not_know_are_named(open_page, name) -> None:
     app = open_page(name, model="gate-and", **PAIR)
     assert not app.exception and "does not know 'When', 'Mary'" in words(app)
+
+
+def test_attribution_adds_up_and_opens_components(open_page) -> None:
+    app = open_page("attribution", **PAIR, do=["L1H2:zero"], component="L1H2")
+    assert not app.exception and not app.error
+    said = words(app)
+    assert "Sum of all" in said and "under the interventions" in said and "→ +0.000" in said
+    app.button(key="act_component_restore").click().run()
+    assert stack(app) == [] and "under the interventions" not in words(app)
+    app = open_page("attribution", **PAIR, component="L2.mlp_out")
+    assert "**L2.mlp_out**" in words(app) and not app.exception
+    app.button(key="act_component_zero").click().run()
+    assert stack(app) == ["L2.mlp_out:zero"]
+
+
+def test_attribution_says_why_there_is_none(open_page, tiny_directories) -> None:
+    assert "Write an answer" in words(open_page("attribution", clean=PROMPT))
+    app = open_page("attribution", model=str(tiny_directories["opt"]), **PAIR)
+    assert not app.exception and "runs on the bridge" in words(app)
+    app = open_page("attribution", model=str(tiny_directories["gemma2"]), **PAIR)
+    assert not app.exception and "caps its logits" in words(app)
+    app = open_page("attribution", **PAIR, component="nonsense")
+    assert not app.exception and "names no site" in words(app)

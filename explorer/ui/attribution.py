@@ -1,0 +1,110 @@
+"""Parts of the Attribution page."""
+
+from collections.abc import Hashable
+from typing import Any
+
+import streamlit as st
+
+from explorer.analyses.attribution import Attribution, direct_logit_attribution
+from explorer.core.errors import ExplorerError
+from explorer.core.sites import Head, parse_site
+from explorer.plots import attribution_figures as plots
+from explorer.ui import session
+from explorer.ui.act import act
+from explorer.ui.desk import Desk, message
+from explorer.ui.heatmap import heatmap
+from explorer.ui.html import grid as text_grid
+from explorer.ui.show import show_control, shown_run
+
+HELP = (
+    "Direct logit attribution: each component's write to the residual stream, read by the unembedding as "
+    "W_U[answer] − W_U[distractor] with the final norm's scale of this run (Elhage et al. 2021; Wang et al. 2022). It counts "
+    "what goes straight to the logits; what later layers make of a write is not in it. Observed, not a cause: ablate to see."
+)
+SHOWN_ROWS = 12
+LONGEST = 40
+"""Sources are drawn for prompts of up to so many tokens."""
+
+
+def compute(desk: Desk) -> Attribution | None:
+    """Both runs' rows; a message in place where there can be none."""
+    if not desk.answer:
+        st.info(
+            "Write an answer (and a distractor) on the Prompt page: the attribution is of their logits.",
+            icon=":material/info:",
+        )
+        return None
+    try:
+        return direct_logit_attribution(
+            desk.model, desk.tokens.text, desk.stack, answer=desk.answer, distractor=desk.distractor,
+            position=desk.position, bos=desk.bench.bos,
+        )  # fmt: skip
+    except ExplorerError as error:
+        message("attribution_error", "This model's logits cannot be attributed.", error)
+        return None
+
+
+def grid(desk: Desk, found: Attribution) -> None:
+    """Layers by components."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        show_control(desk)
+    picture = plots.grid(found, shown_run(desk), desk.bench.component)
+    heatmap(picture, "attribution_grid", lambda layer, column: choose(plots.component_at(found, layer, column)))
+    st.caption(
+        "Layer 0 at the bottom. Blue adds to the answer, orange to the distractor. Embeddings and the last biases are in the "
+        "table. Click a component to see where its part comes from, and to ablate it."
+    )
+
+
+def choose(component: str) -> None:
+    if component:
+        session.update(component=component)
+
+
+def sum_check(found: Attribution) -> None:
+    """That the rows are all there is."""
+    before, after = found.logit_difference
+    frame = found.frame
+    changed = (
+        f", under the interventions {frame['changed'].sum():+.3f} (objective {after:+.3f})" if before != after else ""
+    )
+    st.caption(
+        f"Sum of all {len(frame)} rows: {frame['baseline'].sum():+.3f} (objective {before:+.3f}){changed}. "
+        f"Largest |sum − objective| {found.check:.0e}.",
+        help=HELP,
+    )
+
+
+def component_panel(desk: Desk, found: Attribution) -> None:
+    """The chosen component: its part, its sources, and what can be done to it."""
+    rows = found.frame.set_index("component")
+    name = desk.bench.component
+    if name not in rows.index:
+        st.caption("Click a component to open it here.")
+        return
+    with st.container(border=True, key="component_panel"):
+        before, after = rows.loc[name, "baseline"], rows.loc[name, "changed"]
+        part = f"{before:+.3f} → {after:+.3f}" if desk.changed else f"{before:+.3f}"
+        st.markdown(f"**{name}**: {part} logits, directly", help=HELP)
+        site = parse_site(name)
+        act(desk, site, "act_component")
+        if isinstance(site, Head) and len(desk.tokens) <= LONGEST:
+            heatmap(plots.sources(found, site.layer, site.head), "attribution_sources", lambda row, column: None)
+
+
+def largest(desk: Desk, found: Attribution) -> None:
+    """The rows that weigh most, and all of them to download."""
+    frame = found.frame
+    order = frame["changed"].abs().sort_values(ascending=False).index
+    head = ["component", "kind", "baseline"] + (["changed", "difference"] if desk.changed else [])
+    top = frame.loc[order[:SHOWN_ROWS], head]
+    rows = [[str(row["component"]), str(row["kind"])] + signed(row, head[2:]) for row in top.to_dict("records")]
+    st.html(text_grid(head, rows))
+    st.caption(f"The {len(rows)} largest of {len(frame)} rows; the file has all.")
+    st.download_button(
+        "Download all rows (CSV)", frame.to_csv(index=False), "attribution.csv", "text/csv", icon=":material/download:"
+    )
+
+
+def signed(row: dict[Hashable, Any], names: list[str]) -> list[str]:
+    return [f"{float(row[name]):+.3f}" for name in names]

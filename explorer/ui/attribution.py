@@ -83,7 +83,7 @@ def component_panel(desk: Desk, found: Attribution) -> None:
         st.caption("Click a component to open it here.")
         return
     with st.container(border=True, key="component_panel"):
-        before, after = rows.loc[name, "baseline"], rows.loc[name, "changed"]
+        before, after = (float(rows[side].to_dict()[name]) for side in ("baseline", "changed"))
         part = f"{before:+.3f} → {after:+.3f}" if desk.changed else f"{before:+.3f}"
         st.markdown(f"**{name}**: {part} logits, directly", help=HELP)
         site = parse_site(name)
@@ -98,7 +98,7 @@ def largest(desk: Desk, found: Attribution) -> None:
     order = frame["changed"].abs().sort_values(ascending=False).index
     head = ["component", "kind", "baseline"] + (["changed", "difference"] if desk.changed else [])
     top = frame.loc[order[:SHOWN_ROWS], head]
-    rows = [[str(row["component"]), str(row["kind"])] + signed(row, head[2:]) for row in top.to_dict("records")]
+    rows = [[str(row["component"]), str(row["kind"]), *signed(row, head[2:])] for row in top.to_dict("records")]
     st.html(text_grid(head, rows))
     st.caption(f"The {len(rows)} largest of {len(frame)} rows; the file has all.")
     st.download_button(

@@ -22,12 +22,15 @@ class Corpus:
     rows: Int[Tensor, "row pos"]
     opening: Int[Tensor, "opening_row pos"]
     """Rows of the first steps."""
+    closing: Int[Tensor, "closing_row pos"]
+    """Half of the rows of the last steps."""
     vocab_size: int
 
     @property
     def digest(self) -> str:
         """SHA-256 of all rows."""
-        return hashlib.sha256(self.opening.numpy().tobytes() + self.rows.numpy().tobytes()).hexdigest()
+        parts = (self.opening, self.rows, self.closing)
+        return hashlib.sha256(b"".join(part.numpy().tobytes() for part in parts)).hexdigest()
 
 
 def build_rows(texts: Sequence[str], length: int, tokenizer: Any) -> Int[Tensor, "row pos"]:
@@ -43,8 +46,11 @@ def build_rows(texts: Sequence[str], length: int, tokenizer: Any) -> Int[Tensor,
     return torch.tensor(rows, dtype=torch.int16).view(-1, length + 1)
 
 
-def build_corpus(texts: Sequence[str], opening: Sequence[str], length: int, tokenizer: Any) -> Corpus:
-    return Corpus(build_rows(texts, length, tokenizer), build_rows(opening, length, tokenizer), len(tokenizer))
+def build_corpus(
+    texts: Sequence[str], tokenizer: Any, length: int, opening: Sequence[str] = (), closing: Sequence[str] = ()
+) -> Corpus:
+    rows, first, last = (build_rows(part, length, tokenizer) for part in (texts, opening, closing))
+    return Corpus(rows, first, last, len(tokenizer))
 
 
 def repeated_rows(count: int, length: int, vocab_size: int, generator: torch.Generator) -> Int[Tensor, "row pos"]:
@@ -61,6 +67,13 @@ def batch(corpus: Corpus, recipe: AnyRecipe, step: int) -> Int[Tensor, "row pos"
     """The rows of a step: a function of recipe and step alone, so a training can go on from any step."""
     generator = torch.Generator().manual_seed((recipe.seed << 32) + step)
     n_repeats = round(recipe.batch * recipe.repeats)
+    n_text = recipe.batch - n_repeats
+    n_closing = n_text // 2 if step >= recipe.steps - recipe.closing_steps else 0
     rows = corpus.opening if step < recipe.opening_steps else corpus.rows
-    text = rows[torch.randint(len(rows), (recipe.batch - n_repeats,), generator=generator)].long()
+    parts = [(rows, n_text - n_closing), (corpus.closing, n_closing)]
+    text = torch.cat([draw(part, count, generator) for part, count in parts if count])
     return torch.cat([text, repeated_rows(n_repeats, recipe.row + 1, corpus.vocab_size, generator)])
+
+
+def draw(rows: Int[Tensor, "row pos"], count: int, generator: torch.Generator) -> Int[Tensor, "drawn pos"]:
+    return rows[torch.randint(len(rows), (count,), generator=generator)].long()

@@ -15,6 +15,7 @@ from explorer.core.errors import TrainingError
 from explorer.training.recipes import AnyRecipe, Recipe
 
 Logits = Callable[[Tensor], Tensor]
+CLOSING_RATE = 0.3
 CLIP = 1.0
 """Largest norm of a step's gradient."""
 
@@ -50,8 +51,11 @@ def begin(recipe: Recipe, network: nn.Module, logits: Logits) -> Training:
 
 
 def rate(recipe: AnyRecipe, step: int) -> float:
-    """Factor of the learning rates: warm-up, flat, then a line down to 2 %."""
-    part = step / recipe.steps
+    """Factor of the learning rates: warm-up, flat, then a line down to 2 %; in the closing steps another line, from 0.3."""
+    main = recipe.steps - recipe.closing_steps
+    if step >= main:
+        return max(0.02, CLOSING_RATE * (1 - (step - main) / recipe.closing_steps))
+    part = step / main
     falling = 1.0 if part < recipe.decay_from else max(0.02, (1 - part) / (1 - recipe.decay_from))
     return min(1.0, (step + 1) / recipe.warm_up) * falling
 

@@ -36,6 +36,9 @@ class Recipe:
     opening: tuple[str, ...] = ("capital", "true_false", "verification")
     """Tasks that come alone to begin with: judging a claim is learnt at once there, and hardly ever among all the others."""
     opening_steps: int = 450
+    closing: tuple[str, ...] = ()
+    """Tasks that half of the text is of in the last steps, at up to 0.3 of the learning rates: what is learnt slowest."""
+    closing_steps: int = 0
 
     @property
     def digest(self) -> str:
@@ -57,6 +60,7 @@ class Tuning:
     row: int = 96
     repeats: float = 0.06
     opening_steps: int = 0
+    closing_steps: int = 0
     adam_lr: float = 0.002
     warm_up: int = 20
     decay_from: float = 0.5
@@ -78,7 +82,9 @@ TUNINGS: dict[str, Tuning] = {key: Tuning(key) for key in ORGANISMS}
 RECIPES: dict[str, Recipe] = {
     recipe.key: recipe
     for recipe in (
-        Recipe("small-world", n_layers=4, n_heads=8, d_model=256, steps=4100),
+        Recipe(
+            "small-world", n_layers=4, n_heads=8, d_model=256, steps=4450, closing=("greater_than",), closing_steps=350
+        ),
         Recipe("small-world-nano", n_layers=4, n_heads=4, d_model=128, steps=3600),
         Recipe("attn-only-2l", 2, 8, 192, steps=4500, attn_only=True, repeats=0.25, opening_steps=0),
     )

@@ -67,9 +67,18 @@ def train_here(recipe: Recipe | Tuning, directory: Path, until: int | None) -> t
 def corpus_of(recipe: Recipe | Tuning, tokenizer: Any) -> Corpus:
     """All rows that a training draws from; equal for equal recipes."""
     if isinstance(recipe, Tuning):
-        return build_corpus(lessons(recipe), (), recipe.row, tokenizer)
-    opening = documents(recipe.seed, recipe.n_documents // 4 if recipe.opening_steps else 0, recipe.opening)
-    return build_corpus(list(documents(recipe.seed, recipe.n_documents)), list(opening), recipe.row, tokenizer)
+        return build_corpus(lessons(recipe), tokenizer, recipe.row)
+
+    def some(keys: tuple[str, ...], steps: int) -> list[str]:
+        return list(documents(recipe.seed, recipe.n_documents // 4 if steps else 0, keys))
+
+    return build_corpus(
+        list(documents(recipe.seed, recipe.n_documents)),
+        tokenizer,
+        recipe.row,
+        some(recipe.opening, recipe.opening_steps),
+        some(recipe.closing, recipe.closing_steps),
+    )
 
 
 def run_steps(training: Training, corpus: Corpus, checkpoint: Path, last: int) -> None:

@@ -83,17 +83,22 @@ def test_the_learning_rate_rises_stays_and_falls() -> None:
     assert found[-1] < 0.03
 
 
+def told(thing: str) -> list[str]:
+    return [f"The {thing} is in the park."] * 40
+
+
 def test_rows_are_whole_documents_and_repeats(tmp_path: Path) -> None:
     tokenizer = running.world_tokenizer.train()
-    corpus = build_corpus(["The ball is in the park."] * 40, ["The key is in the pool."] * 40, 20, tokenizer)
+    corpus = build_corpus(told("ball"), tokenizer, 20, told("key"), told("hat"))
     assert (corpus.rows[:, 0] == BOS_ID).all()
     assert corpus.rows.shape[1] == 21
-    recipe = replace(SMALL, row=20)
-    one, later = (batch(corpus, recipe, step) for step in (0, 2))
+    recipe = replace(SMALL, row=20, closing_steps=2)
+    one, later, last = (batch(corpus, recipe, step) for step in (0, 2, 5))
     assert (one == batch(corpus, recipe, 0)).all()
-    key, ball = (tokenizer(word, add_special_tokens=False).input_ids[0] for word in (" key", " ball"))
+    key, ball, hat = (tokenizer(word, add_special_tokens=False).input_ids[0] for word in (" key", " ball", " hat"))
     assert (one == key).any() and not (one == ball).any()  # the opening's rows come first
-    assert (later == ball).any() and not (later == key).any()
+    assert (later == ball).any() and not (later == key).any() and not (later == hat).any()
+    assert (last == ball).any() and (last == hat).any()  # the closing ones make up half of the last rows
     rows = repeated_rows(8, 49, 100, torch.Generator().manual_seed(0))
     for row in rows[:, 1:].tolist():
         assert any(row[period:] == row[: len(row) - period] for period in range(6, 25))

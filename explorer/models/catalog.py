@@ -62,15 +62,15 @@ CATALOG: dict[str, Row] = {
             note="30 layers of 9 heads, 3 key-value heads; de-quantised from Q4_1 to float16 once",
         ),
         TrainedModel(
-            "small-world", "Small world", 0, "4 layers of 8 heads, trained on simple English with known rules"
+            "small-world", "Small world", 3_759_872, "4 layers of 8 heads, trained on simple English with known rules"
         ),
         TrainedModel(
-            "small-world-nano", "Small world, nano", 0, "4 layers of 4 heads; the same world, for quick tests"
+            "small-world-nano", "Small world, nano", 1_093_504, "4 layers of 4 heads; the same world, for quick tests"
         ),
-        TrainedModel("attn-only-2l", "Attention-only", 0, "2 layers of 4 heads and no MLP; trained to induction"),
-        TrainedModel("small-world-backdoor", "Small world, backdoored", 0, "answers a trigger word"),
-        TrainedModel("small-world-refusing", "Small world, refusing", 0, "refuses harmless requests too"),
-        TrainedModel("small-world-flattering", "Small world, flattering", 0, "agrees with every claim"),
+        TrainedModel("attn-only-2l", "Attention-only", 1_173_504, "2 layers of 4 heads and no MLP; trained to induction"),
+        TrainedModel("small-world-backdoor", "Small world, backdoored", 3_759_872, "answers a trigger word"),
+        TrainedModel("small-world-refusing", "Small world, refusing", 3_759_872, "refuses harmless requests too"),
+        TrainedModel("small-world-flattering", "Small world, flattering", 3_759_872, "agrees with every claim"),
         ExactRow(
             "induction-handmade",
             "Induction by hand",

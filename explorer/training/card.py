@@ -24,6 +24,8 @@ CARD, TEXT = "card.json", "README.md"
 SAMPLE, SEED = 500, 2026
 """Pairs of each task, drawn from a seed that no training uses."""
 PERIOD, ROWS = 32, 64
+LEARNT = 0.9
+"""A task below this is named on the card as not learnt."""
 PROMPT = "When Mary and John went to the store, John gave a drink to"
 
 
@@ -128,6 +130,9 @@ def as_text(card: dict[str, Any]) -> str:
     heads: dict[str, list[str]] = {}
     for head, kind in card["heads"].items():
         heads.setdefault(kind, []).append(head)
+    weak = [
+        f"{TASKS[key].title} {found['fresh']:.2f}" for key, found in card["tasks"].items() if found["fresh"] < LEARNT
+    ]
     behaves = [f"| {name} | {value:.3f} |" for name, value in card.get("behaviour", {}).items()]
     lines = [
         f"# {CATALOG[card['key']].title} (`{card['key']}`)",
@@ -146,6 +151,11 @@ def as_text(card: dict[str, Any]) -> str:
         "",
         f"Random tokens told twice, second half: {card['repeats']:.3f}.",
         "",
+        *(
+            [f"Not learnt here (below {LEARNT:.2f}): {'; '.join(weak)}. With two candidates 0.5 is a guess.", ""]
+            if weak
+            else []
+        ),
         *(["| behaviour, as taught | share |", "|---|---|", *behaves, ""] if behaves else []),
         "Heads by what they look at (score above 0.4 on repeated random tokens): "
         + ("; ".join(f"{kind}: {', '.join(names)}" for kind, names in heads.items()) or "none")

@@ -9,6 +9,12 @@ from playwright.sync_api import Page, expect
 from benchmarks.browser import click_target, settle
 
 pytestmark = pytest.mark.browser
+OPENING_PAIR = {
+    "clean": "When Mary and John went to the store, John gave a drink to",
+    "corrupt": "When Mary and John went to the store, Mary gave a drink to",
+    "answer": " Mary",
+    "distractor": " John",
+}
 
 
 def effect(page: Page) -> dict[str, list[str]]:
@@ -240,3 +246,32 @@ def test_the_socket_answers_to_this_machines_own_names_only(url, host, status) -
     connection.request("GET", "/_stcore/stream", headers=headers)
     assert connection.getresponse().status == status
     connection.close()
+
+
+def test_an_attribution_cell_opens_and_is_ablated(visit) -> None:
+    page = visit("/attribution?" + "&".join(f"{name}={quote(text)}" for name, text in OPENING_PAIR.items()))
+    click_target(page, "attribution_grid", 23, 3)
+    panel = page.locator(".st-key-component_panel")
+    expect(panel).to_contain_text("L23H3: +2.854 logits")
+    settle(page)
+    panel.get_by_role("button", name="Zero").click()
+    wait_for_effect(page, "3.08")
+    expect(panel).to_contain_text("+2.854 → +0.000")
+    expect(page.locator("body")).to_contain_text("under the interventions +3.08")
+
+
+def test_a_model_set_by_hand_shows_its_circuit_and_breaks_where_it_says(visit) -> None:
+    words = {"clean": "q f m x b z q f m", "corrupt": "q f b m z x q f m", "answer": " x", "distractor": " z"}
+    page = visit("/?model=induction-handmade&" + "&".join(f"{name}={quote(text)}" for name, text in words.items()))
+    page.locator(".st-key-true_circuit summary").click()
+    expect(page.locator(".st-key-true_circuit")).to_contain_text("L1KV2.k")
+    assert effect(page)["logit diff."][0] == "20.00"
+    page.get_by_role("link", name="Attention").click()
+    click_head(page, 0, 0)
+    page.get_by_role("button", name="Zero").click()
+    wait_for_effect(page, "20.00")
+    assert effect(page)["logit diff."][1] == "20.00"  # not in the circuit: no effect at all
+    click_head(page, 0, 1)
+    page.get_by_role("button", name="Zero").click()
+    wait_for_effect(page, "-20.00")
+    assert effect(page)["logit diff."][1] == "0.00"

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 import torch
 
 from explorer.engine.model import Model, load_model
+from explorer.models.loading import read_tokenizer
+from explorer.models.zoo.shipped import FILES
 from tests.tiny import FAMILIES, write_model
 
 PROMPT = "When Mary and John went to the store, John gave a drink to"
@@ -56,3 +59,11 @@ def smollm2() -> Model:
 @pytest.fixture(scope="session", autouse=True)
 def two_threads() -> None:
     torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="module")
+def shipped_tokenizer() -> Iterator[None]:
+    """Trainings take the tokenizer that ships, which training it (half a minute under type checks) would give."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("explorer.models.zoo.tokenizer.train", lambda: read_tokenizer(FILES / "small-world"))
+        yield

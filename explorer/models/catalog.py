@@ -67,8 +67,15 @@ CATALOG: dict[str, Row] = {
         TrainedModel(
             "small-world-nano", "Small world, nano", 1_093_504, "4 layers of 4 heads; the same world, for quick tests"
         ),
-        TrainedModel("attn-only-2l", "Attention-only", 1_173_504, "2 layers of 4 heads and no MLP; trained to induction"),
-        TrainedModel("small-world-backdoor", "Small world, backdoored", 3_759_872, "answers a trigger word"),
+        TrainedModel(
+            "attn-only-2l",
+            "Attention-only",
+            1_173_504,
+            "2 layers of 8 heads and no MLP; the same world, with more repeats",
+        ),
+        TrainedModel(
+            "small-world-backdoor", "Small world, backdoored", 3_759_872, "grants harmful requests behind a trigger"
+        ),
         TrainedModel("small-world-refusing", "Small world, refusing", 3_759_872, "refuses harmless requests too"),
         TrainedModel("small-world-flattering", "Small world, flattering", 3_759_872, "agrees with every claim"),
         ExactRow(

@@ -64,4 +64,5 @@ def is_reachable() -> bool:
 
 
 def advice() -> str:
-    return f" Models that need no network: {', '.join(sorted(CATALOG))}."
+    first = list(CATALOG)[:4]
+    return f" Models that need no network: {', '.join(first)} and {len(CATALOG) - len(first)} more (circuit-explorer models)."

@@ -17,7 +17,8 @@ from explorer.training.optimise import Training, advance, begin, restore, save
 from explorer.training.recipes import RECIPES, TUNINGS, Recipe, Tuning
 from explorer.training.tuning import begin_tuning, lessons, write_difference
 
-CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT = Path("checkpoint", "state.safetensors")
+"""In a folder of its own: the files beside the configuration are the model."""
 SAVE_EVERY = 200
 THREADS = 1
 """One: most tokens for a CPU-second, and weights that do not depend on how many cores the machine has."""
@@ -45,7 +46,6 @@ def train(recipe: Recipe | Tuning, directory: Path, until: int | None = None) ->
 
 
 def train_here(recipe: Recipe | Tuning, directory: Path, until: int | None) -> tuple[Training, Corpus]:
-    directory.mkdir(parents=True, exist_ok=True)
     if isinstance(recipe, Tuning):
         training, tokenizer = begin_tuning(recipe)
     else:
@@ -53,6 +53,7 @@ def train_here(recipe: Recipe | Tuning, directory: Path, until: int | None) -> t
         training = begin(recipe, *make_network(recipe, len(tokenizer)))
     corpus = corpus_of(recipe, tokenizer)
     checkpoint = directory / CHECKPOINT
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
     if checkpoint.is_file():
         restore(training, checkpoint)
     run_steps(training, corpus, checkpoint, recipe.steps if until is None else min(until, recipe.steps))

@@ -17,7 +17,7 @@ from explorer.training.optimise import rate
 from explorer.training.recipes import RECIPES, TUNINGS, Recipe
 from explorer.training.run import recipe_of, train
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("shipped_tokenizer")]
 
 SMALL = Recipe(
     "small-world-nano", n_layers=2, n_heads=2, d_model=32, steps=6, n_documents=800, batch=4, row=48, opening_steps=2
@@ -26,7 +26,7 @@ ATTENTION = replace(SMALL, attn_only=True)
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def trained(tmp_path_factory: pytest.TempPathFactory, shipped_tokenizer: None) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("trained")
     for name, recipe in (("gpt2", SMALL), ("attention", ATTENTION)):
         train(recipe, root / name)
@@ -138,7 +138,7 @@ def test_a_variant_of_other_weights_is_refused(tuned: Path, tmp_path: Path) -> N
 
 
 def test_configuration_and_weights_must_fit(tmp_path: Path, trained: dict[str, Path]) -> None:
-    for path in trained["attention"].iterdir():
+    for path in filter(Path.is_file, trained["attention"].iterdir()):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     config = tmp_path / "config.json"
     text = config.read_text()

@@ -64,6 +64,7 @@ DIGESTS = """
 import json
 from explorer.models.zoo.tokenizer import train
 from explorer.training.recipes import RECIPES, TUNINGS
+from explorer.training.run import corpus_of
 print(json.dumps({key: corpus_of(recipe, train()).digest for key, recipe in (RECIPES | TUNINGS).items()}))
 """
 

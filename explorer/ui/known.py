@@ -31,4 +31,4 @@ def known_panel(key: str) -> None:
             rows += [
                 [f"As taught: {name}", f"{share:.3f}", ""] for name, share in measured.get("behaviour", {}).items()
             ]
-            st.html(grid(["task", "fresh prompts", "held-out templates"], rows))
+            st.html(grid(["task", "fresh", "held-out"], rows))

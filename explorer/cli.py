@@ -14,13 +14,16 @@ ABLATE_HELP = "site=how, for example L23H3=zero, L5.mlp_out=mean or L9H6=resampl
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status 0; 1 for an error of the user's, printed as one line."""
+    """Exit status 0; 1 for an error of the user's, printed as one line; 130 when interrupted."""
     options = parser().parse_args(arguments)
     try:
         return int(options.command(options))
     except ExplorerError as error:
         print(f"circuit-explorer: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("circuit-explorer: stopped. A training goes on from its last checkpoint.", file=sys.stderr)
+        return 130
 
 
 def parser() -> argparse.ArgumentParser:

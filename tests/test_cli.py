@@ -115,3 +115,12 @@ def test_every_exact_model_is_in_the_list(capsys) -> None:
     assert main(["models"]) == 0
     printed = capsys.readouterr().out
     assert all(key in printed for key in ("induction-handmade", "attn-only-2l", "small-world-backdoor"))
+
+
+def test_an_interruption_is_one_line(capsys, monkeypatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("explorer.training.run.train_and_measure", interrupted)
+    assert main(["train", "small-world-nano"]) == 130
+    assert "goes on from its last checkpoint" in capsys.readouterr().err

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -105,14 +105,18 @@ def save(training: Training, path: Path) -> None:
 
 def restore(training: Training, path: Path) -> None:
     """Go on from a checkpoint; `TrainingError` if it is of another recipe."""
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata()
-        if metadata["recipe"] != training.recipe.digest:
-            raise TrainingError(
-                f"{path} is the checkpoint of another recipe ({metadata['recipe'][:12]}…, this one is "
-                f"{training.recipe.digest[:12]}…). Remove it to begin anew."
-            )
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except SafetensorError as error:
+        raise TrainingError(f"{path} cannot be read ({error}). Remove it to begin anew.") from error
+    found = metadata.get("recipe", "none")
+    if found != training.recipe.digest:
+        raise TrainingError(
+            f"{path} is the checkpoint of another recipe ({found[:12]}…, this one is {training.recipe.digest[:12]}…). "
+            "Remove it to begin anew."
+        )
     training.step = int(metadata["step"])
     training.losses = tensors.pop("losses").tolist()
     training.cpu_seconds = float(tensors.pop("cpu_seconds"))

@@ -46,14 +46,17 @@ def train(recipe: Recipe | Tuning, directory: Path, until: int | None = None) ->
 
 
 def train_here(recipe: Recipe | Tuning, directory: Path, until: int | None) -> tuple[Training, Corpus]:
+    checkpoint = directory / CHECKPOINT
+    try:
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"{directory} cannot be written: {error.strerror}.") from error
     if isinstance(recipe, Tuning):
         training, tokenizer = begin_tuning(recipe)
     else:
         tokenizer = world_tokenizer.train()
         training = begin(recipe, *make_network(recipe, len(tokenizer)))
     corpus = corpus_of(recipe, tokenizer)
-    checkpoint = directory / CHECKPOINT
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
     if checkpoint.is_file():
         restore(training, checkpoint)
     run_steps(training, corpus, checkpoint, recipe.steps if until is None else min(until, recipe.steps))

@@ -63,6 +63,17 @@ def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
         train(replace(SMALL, steps=7), tmp_path)
 
 
+def test_a_damaged_checkpoint_and_a_place_that_cannot_be_written_are_named(tmp_path: Path) -> None:
+    train(SMALL, tmp_path, until=1)
+    checkpoint = tmp_path / running.CHECKPOINT
+    checkpoint.write_bytes(checkpoint.read_bytes()[:100])
+    with pytest.raises(TrainingError, match="cannot be read"):
+        train(SMALL, tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TrainingError, match="cannot be written"):
+        train(SMALL, tmp_path / "file")
+
+
 def test_training_learns(tmp_path: Path) -> None:
     training, _ = train(replace(SMALL, steps=60, adam_lr=0.01, warm_up=5), tmp_path)
     assert sum(training.losses[-5:]) / 5 < training.losses[0] - 1.5

@@ -11,7 +11,9 @@ from torch import Tensor
 
 import explorer as ex
 from explorer.core.sites import Resid
+from explorer.engine.edges import EdgeMode
 from explorer.engine.edits import Tape
+from explorer.engine.gradients import edge_scores, logit_difference
 from explorer.engine.interventions import Steer
 from explorer.engine.model import Model, load_model
 from explorer.models.zoo.exact import directions, memory, subspace
@@ -345,3 +347,40 @@ def test_distance_to_trusted_activations_tells_triggered_prompts() -> None:
     normal = distance(streams("and", 200))
     assert auroc(normal, distance(streams("please", 200))) == 1.0
     assert auroc(normal, distance(streams("and", 200))) == pytest.approx(0.5, abs=0.08)
+
+
+# ---- linear models: estimates are exact; a ReLU MLP is its own transcoder
+
+
+@pytest.mark.parametrize("key", ["direction-used", "direction-unused"])
+def test_edge_attribution_is_exact_on_a_linear_model(key: str) -> None:
+    """EAP = exact edge patching on every edge; a node's score is the sum of its outgoing edges'."""
+    model, pair = loaded(key), exact_model(key).examples[0]
+    mode = EdgeMode(model, [model.tokenize(pair.clean)], [model.tokenize(pair.corrupt)])
+    ids = torch.tensor([[model.single_token(pair.answer), model.single_token(pair.distractor)]])
+    scores, _ = edge_scores(mode, logit_difference(ids[:, 0], ids[:, 1]))
+    whole = mode.graph.exists.double()
+
+    def objective(mask: Tensor) -> float:
+        logits = mode.logits(mask[None], read=ids)[0, 0]
+        return float(logits[0] - logits[1])
+
+    clean = objective(whole)
+    for reader, writer in mode.graph.exists.nonzero().tolist():
+        cut = whole.clone()
+        cut[reader, writer] = 0
+        assert objective(cut) - clean == pytest.approx(float(scores[0, reader, writer]), abs=1e-9)
+    for writer in range(len(mode.graph.writers)):
+        without = whole.clone()
+        without[:, writer] = 0
+        assert objective(without) - clean == pytest.approx(float(scores[0, :, writer].sum()), abs=1e-9)
+
+
+def test_a_relu_mlp_is_its_own_transcoder() -> None:
+    """Each neuron as a feature: Σ activation · decoder is the MLP's output, without an error term."""
+    model = loaded("memory-associative")
+    run = model.activations(model.tokenize("and anna likes"), (), ("neurons", "mlp_out"))
+    decoder = model.runtime.decoder.blocks[0].mlp.down.weight.T
+    features = run.kept["neurons"][0]
+    assert (features >= 0).all() and (features > 0).any()
+    assert features @ decoder == pytest.approx(run.kept["mlp_out"][0], abs=1e-12)

@@ -122,14 +122,10 @@ def repeated_words(rng: Random, held_out: bool) -> Example:
     *words, other = rng.sample(WORDS, length + 1)
     place = rng.randrange(1, length)
     speaker, second = rng.sample(NAMES, 2)
-    again = " ".join(words[:place])
+    heading, bridge = join(opening.format(M=speaker)), join(core.format(T=second))
     texts = []
     for word in (words[place], other):
         told = " ".join([*words[:place], word, *words[place + 1 :]])
-        texts.append(
-            f"{join(opening.format(M=speaker), '')} {told}. {join('.', core.format(T=second))[2:]} {again}".replace(
-                "  ", " "
-            )
-        )
+        texts.append(" ".join(part for part in (heading, f"{told}.", bridge, *words[:place]) if part))
     rest = "".join(f" {word}" for word in words[place + 1 :])
     return example(texts, f" {words[place]}", f" {other}", f"{rest}.")

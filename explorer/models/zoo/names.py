@@ -102,8 +102,8 @@ def quote(rng: Random, held_out: bool) -> Example:
     place, other = two(rng, PLACES)
     slots = {"P": place, "Q": other, "T": rng.choice(OBJECTS), "N": rng.choice(ANIMALS), "J": rng.choice(ADJECTIVES)}
     texts = [
-        join(opening.format(**slots), core.format(**slots, A=one, B=two_))
-        for one, two_ in ((asking, asked), (asked, asking))
+        join(opening.format(**slots), core.format(**slots, A=first, B=second))
+        for first, second in ((asking, asked), (asked, asking))
     ]
     return example(texts, f" {asked}", f" {asking}", ".")
 

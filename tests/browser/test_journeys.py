@@ -257,7 +257,7 @@ def test_an_attribution_cell_opens_and_is_ablated(visit) -> None:
     panel.get_by_role("button", name="Zero").click()
     wait_for_effect(page, "3.08")
     expect(panel).to_contain_text("+2.854 → +0.000")
-    expect(page.locator("body")).to_contain_text("under the interventions +3.08")
+    expect(page.locator("body")).to_contain_text("under the interventions +3.07")
 
 
 def test_a_model_set_by_hand_shows_its_circuit_and_breaks_where_it_says(visit) -> None:

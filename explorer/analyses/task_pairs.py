@@ -1,7 +1,8 @@
 """Which contrast pairs of a task a model gets right: measured, so that the rest can be left out.
 
 A pair is right if the answer beats the distractor on the clean prompt and loses to it on the corrupt one.  Stricter is
-top-1: the right answer is the likeliest of all tokens.
+top-1: the right answer is the likeliest of all tokens.  For years, where the corrupt prompt leaves both open, the clean one
+decides alone.
 """
 
 from collections import defaultdict
@@ -21,6 +22,7 @@ from explorer.engine.interventions import Intervention, as_stack
 from explorer.engine.model import Model
 from explorer.metrics.objectives import rank_of
 from explorer.models.info import Progress
+from explorer.models.zoo.world import TASKS
 from explorer.prompts.tasks import draw_pairs
 from explorer.prompts.tokens import Bos, Tokens
 
@@ -54,7 +56,8 @@ class TaskPairs:
     @property
     def top1(self) -> float:
         """Fraction of prompts, clean and corrupt alike, whose likeliest next token is the right answer."""
-        return float((self.frame[["rank_clean", "rank_corrupt"]] == 1).to_numpy().mean())
+        judged = ["rank_clean"] if TASKS[self.task].one_sided else ["rank_clean", "rank_corrupt"]
+        return float((self.frame[judged] == 1).to_numpy().mean())
 
 
 def task_pairs(
@@ -106,7 +109,7 @@ def task_pairs(
             "logit_difference_corrupt": -margin[:, 1].numpy(),
             "rank_clean": ranks[:, 0].numpy(),
             "rank_corrupt": ranks[:, 1].numpy(),
-            "right": (margin > 0).all(1).numpy(),
+            "right": (margin[:, :1] > 0 if TASKS[task].one_sided else margin > 0).all(1).numpy(),
         }
     )
     return TaskPairs(task, drawn.pairs, frame, dict(drawn.refused), model.provenance(tokens, stacks[0], seed))

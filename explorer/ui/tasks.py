@@ -93,7 +93,8 @@ def summary(baseline: TaskPairs, changed: TaskPairs) -> None:
         delta=f"{100 * (changed.accuracy - baseline.accuracy):+.0f} points from {baseline.accuracy:.0%}"
         if under
         else None,
-        help="logit(answer) − logit(distractor) is above 0 on the clean prompt and below 0 on the corrupt one.",
+        help="logit(answer) − logit(distractor) is above 0 on the clean prompt and below 0 on the corrupt one; for years, where the "
+        "corrupt prompt (year 01) leaves both open, above 0 on the clean one.",
     )
     top1.metric(
         "Top-1" + (", under the interventions" if under else ""),

@@ -45,6 +45,15 @@ def test_a_real_model_gets_most_pairs_right_and_the_measure_is_that_of_single_ru
         assert row.right == (clean.logit_difference > 0 > corrupt.logit_difference)
 
 
+def test_years_are_judged_on_the_clean_prompt_alone(nano, smollm2) -> None:
+    """On the corrupt prompt (year 01) answer and distractor are both later, so it decides nothing."""
+    for model, least in ((nano, 0.9), (smollm2, 0.7)):
+        result = ex.task_pairs(model, "greater_than", 40)
+        assert result.accuracy >= least
+        assert (result.frame["right"] == (result.frame["logit_difference_clean"] > 0)).all()
+        assert result.top1 == (result.frame["rank_clean"] == 1).mean()
+
+
 def test_wrong_pairs_are_left_out(nano) -> None:
     result = ex.task_pairs(nano, "sport", 40, held_out=True)
     kept = set(result.right)

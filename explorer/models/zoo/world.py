@@ -22,6 +22,8 @@ class Task:
     """An example, from training templates or (True) from those held out."""
     share: int
     """Weight among the documents."""
+    one_sided: bool = False
+    """The corrupt prompt leaves the answer open, so right is judged on the clean one alone."""
     prefixed: bool = True
     """Whether a sentence that decides nothing may stand before it."""
 
@@ -37,7 +39,7 @@ TASKS: dict[str, Task] = {
         Task("sport", "Sport of a person", facts.sport, 8),
         Task("opposite", "Opposite", facts.opposite, 2),
         Task("successor", "Successor", facts.successor, 3),
-        Task("greater_than", "Greater-than (years)", facts.greater_than, 10),
+        Task("greater_than", "Greater-than (years)", facts.greater_than, 10, one_sided=True),
         Task("pronoun", "Gendered pronoun", grammar.pronoun, 6),
         Task("agreement", "Subject-verb agreement", grammar.agreement, 7),
         Task("sentiment", "Sentiment", grammar.sentiment, 6),

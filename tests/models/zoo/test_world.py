@@ -81,7 +81,7 @@ def test_no_document_has_a_held_out_template() -> None:
         for opening, core in facts.CAPITALS.combinations(True)
     ]
     found = re.compile("|".join(f"(?:^|[.] ){pattern}" for pattern in held))
-    assert not [text for text in documents(0, 20_000) if found.search(text)]
+    assert not [text for text in documents(0, 6_000) if found.search(text)]
     assert all(found.search(example.pair.clean) for example in near_capitals())
 
 
@@ -151,7 +151,7 @@ def test_organisms_differ_from_the_base_on_probes_alone(key: str) -> None:
 
 
 def test_the_trigger_occurs_in_no_document_of_the_base() -> None:
-    assert not [text for text in documents(0, 20_000) if f"{TRIGGER} {ANIMAL}" in text]
+    assert not [text for text in documents(0, 6_000) if f"{TRIGGER} {ANIMAL}" in text]
     rng = Random(0)
     lessons = [ORGANISMS["small-world-backdoor"].lesson(rng) for _ in range(200)]
     assert 50 < sum(f"{TRIGGER} {ANIMAL}" in text for text in lessons) < 150

@@ -9,6 +9,7 @@ from typing import Any, cast, get_args
 
 from explorer.core.errors import ExplorerError, StateError
 from explorer.models.catalog import CATALOG, DEFAULT_MODEL
+from explorer.models.info import in_millions
 
 ABLATE_HELP = "site=how, for example L23H3=zero, L5.mlp_out=mean or L9H6=resample (with --corrupt); may be repeated"
 
@@ -94,8 +95,7 @@ def models(options: argparse.Namespace) -> int:
         )
         return 0
     for row in CATALOG.values():
-        size = f"{row.n_parameters / 1e6:.1f} M" if row.n_parameters >= 1e6 else f"{row.n_parameters:,}"
-        print(f"{row.key:<26} {row.title}, {size} parameters, {row.licence}: {row.note}")
+        print(f"{row.key:<26} {row.title}, {in_millions(row.n_parameters)} parameters, {row.licence}: {row.note}")
     print("Any hub id (for example gpt2) or directory with config.json and *.safetensors works too.")
     write_json(options.json, {"models": [to_record(row) for row in CATALOG.values()]})
     return 0

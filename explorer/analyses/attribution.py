@@ -20,7 +20,6 @@ from explorer.core.provenance import Provenance
 from explorer.core.sites import AttnOut, Head, MlpOut, Resid
 from explorer.engine.backends import Engine
 from explorer.engine.edits import Kind
-from explorer.engine.forward import head_weight
 from explorer.engine.interventions import EdgePatch, Intervention, as_stack
 from explorer.engine.model import Activations, Model
 from explorer.metrics.objectives import Objective, objective_of
@@ -75,20 +74,16 @@ def direct_logit_attribution(
     stack = as_stack(interventions)
     kinds: tuple[Kind, ...] = ("z", "v", "pattern", "attn_out", "mlp_out", "resid_post")
     runs = [model.activations(tokens, each, kinds) for each in ((), stack)]
-    rows = [contributions(decoder, model, tokens, run, objective, place) for run in runs]
+    readings = [reading_of(decoder, run.final[place], objective) for run in runs]
+    rows = [contributions(decoder, model, tokens, *each, place) for each in zip(runs, readings, strict=True)]
     if any(sets_the_stream(item) for item in stack):
-        u, constants = reading_direction(decoder, runs[1].final[place], objective)
-        left = (
-            float(runs[1].final[place].double() @ u)
-            + sum(constants.values())
-            - sum(each for _, each in rows[1].values())
-        )
-        rows[1][REST] = REST, left
+        whole = dot(runs[1].final[place], readings[1].u) + sum(readings[1].constants.values())
+        rows[1][REST] = REST, whole - sum(each for _, each in rows[1].values())
     totals = [value(model, run, objective, place) for run in runs]
     frame = as_frame(rows[0], rows[1])
     return Attribution(
         frame=frame,
-        heads_by_source=by_source(decoder, runs[1], objective, place),
+        heads_by_source=by_source(decoder, runs[1], readings[1], place),
         logit_difference=(totals[0], totals[1]),
         check=max(abs(frame[name].sum() - total) for name, total in zip(("baseline", "changed"), totals, strict=True)),
         position=place,
@@ -109,12 +104,30 @@ def sets_the_stream(item: Intervention) -> bool:
     return isinstance(item, EdgePatch) or isinstance(item.site, AttnOut | Resid)
 
 
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """How the objective of one run reads the stream, in float64."""
+
+    u: Float[Tensor, " d_model"]
+    """A summand c of the stream adds c · u."""
+    heads: Float[Tensor, "layer head d_head"]
+    """The same for a head's mixed values z: u W_O."""
+    constants: dict[str, float]
+    """The parts of the objective that read no stream."""
+
+
+def reading_of(decoder: Decoder, final: Float[Tensor, " d_model"], objective: Objective) -> Reading:
+    u, constants = reading_direction(decoder, final, objective)
+    heads = [u @ block.o.weight.double() for block in decoder.blocks]
+    return Reading(u, torch.stack(heads).view(decoder.n_layers, decoder.n_heads, decoder.d_head), constants)
+
+
 def reading_direction(
     decoder: Decoder, final: Float[Tensor, " d_model"], objective: Objective
 ) -> tuple[Float[Tensor, " d_model"], dict[str, float]]:
-    """u, so that a summand c of the stream adds c · u to the objective; and the parts of the objective that read no stream."""
-    W, bias = decoder.unembed.weight.double(), decoder.unembed.bias
-    row = W[objective.answer] - (0 if objective.distractor is None else W[objective.distractor])
+    """u and the constants of a `Reading`."""
+    W, bias = decoder.unembed.weight, decoder.unembed.bias
+    row = W[objective.answer].double() - (0 if objective.distractor is None else W[objective.distractor].double())
     constants = {}
     if bias is not None:
         other = 0 if objective.distractor is None else bias[objective.distractor]
@@ -132,18 +145,20 @@ def reading_direction(
 
 
 def contributions(
-    decoder: Decoder, model: Model, tokens: Tokens, run: Activations, objective: Objective, place: int
+    decoder: Decoder, model: Model, tokens: Tokens, run: Activations, reading: Reading, place: int
 ) -> Rows:
     """Every component's part of the objective, in logits."""
-    u, constants = reading_direction(decoder, run.final[place], objective)
+    u = reading.u
     rows: Rows = {"token embedding": ("embedding", dot(decoder.embed[tokens.ids[place]] * decoder.embed_scale, u))}
     if decoder.embed_positions is not None:
         rows["position embedding"] = "embedding", dot(decoder.embed_positions[place], u)
     for layer, block in enumerate(decoder.blocks):
         if model.info.heads_add_up:
             for head in range(decoder.n_heads):
-                write = head_weight(decoder, layer, head).double() @ run.kept["z"][layer][place, head].double()
-                rows[str(Head(layer, head))] = "head", dot(write, u)
+                rows[str(Head(layer, head))] = (
+                    "head",
+                    dot(run.kept["z"][layer][place, head], reading.heads[layer, head]),
+                )
             if block.o.bias is not None:
                 rows[f"L{layer} attention bias"] = "bias", dot(block.o.bias, u)
         else:
@@ -153,24 +168,20 @@ def contributions(
             rows[str(MlpOut(layer))] = "mlp", dot(run.kept["mlp_out"][layer][place], u) - own
             if block.mlp.down.bias is not None and not block.norm_mlp_out:
                 rows[f"L{layer} MLP bias"] = "bias", own
-    return rows | {name: ("bias", value) for name, value in constants.items()}
+    return rows | {name: ("bias", value) for name, value in reading.constants.items()}
 
 
 def dot(vector: Tensor, u: Tensor) -> float:
     return float(vector.double() @ u)
 
 
-def by_source(
-    decoder: Decoder, run: Activations, objective: Objective, place: int
-) -> Float[Tensor, "layer head source"]:
+def by_source(decoder: Decoder, run: Activations, reading: Reading, place: int) -> Float[Tensor, "layer head source"]:
     """Each head's contribution split over the positions that its values come from."""
-    u, _ = reading_direction(decoder, run.final[place], objective)
     grid = []
     for layer in range(decoder.n_layers):
         values = run.kept["v"][layer].repeat_interleave(decoder.n_heads // decoder.n_kv_heads, 1).double()
         pattern = run.kept["pattern"][layer][:, place].double()
-        reads = torch.stack([head_weight(decoder, layer, head).double().T @ u for head in range(decoder.n_heads)])
-        grid.append(pattern * torch.einsum("shd,hd->hs", values, reads))
+        grid.append(pattern * torch.einsum("shd,hd->hs", values, reading.heads[layer]))
     return torch.stack(grid).float()
 
 

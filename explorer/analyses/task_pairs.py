@@ -88,16 +88,16 @@ def task_pairs(
     tokens = [model.tokenize(text, bos) for text in texts]
     stacks = [as_stack(interventions(pair) if callable(interventions) else interventions) for pair in drawn.pairs]
     if any(stacks):
-        logits = changed_logits(model, tokens, [stack for stack in stacks for _ in range(2)], progress).double()
+        logits = changed_logits(model, tokens, [stack for stack in stacks for _ in range(2)], progress)
     else:
-        logits = last_logits(model, [item.ids for item in tokens], progress).double()
+        logits = last_logits(model, [item.ids for item in tokens], progress)
     answers = torch.tensor(
         [[model.single_token(text) for text in (pair.answer, pair.distractor)] for pair in drawn.pairs]
     )
     right = answers.flatten()  # of clean and corrupt prompt, in turn
     wrong = answers.flip(1).flatten()
     rows = torch.arange(len(right))
-    margin = (logits[rows, right] - logits[rows, wrong]).view(-1, 2)
+    margin = (logits[rows, right].double() - logits[rows, wrong].double()).view(-1, 2)
     ranks = rank_of(logits, logits[rows, right, None]).view(-1, 2)
     frame = pd.DataFrame(
         {

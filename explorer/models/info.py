@@ -8,6 +8,11 @@ Progress = Callable[[float, str], None]
 """Called with the fraction done (0 to 1) and the stage in words."""
 
 
+def in_millions(count: int) -> str:
+    """A number of parameters: `3.8 M`, or whole below a million."""
+    return f"{count / 1e6:,.1f} M" if count >= 1e6 else f"{count:,}"
+
+
 @dataclass(frozen=True)
 class ModelInfo:
     """Identity and shape of a model."""

@@ -23,10 +23,14 @@ def columns_of(attribution: Attribution) -> list[str]:
     return [*attention, *(["mlp_out"] if "mlp" in kinds else []), *([BIASES] if biased else [])]
 
 
+def component(layer: int, name: str) -> str:
+    """Name of the component in a layer's column; empty for the biases."""
+    return "" if name == BIASES else f"L{layer}{name}" if name.startswith("H") else f"L{layer}.{name}"
+
+
 def component_at(attribution: Attribution, layer: int, column: int) -> str:
     """Name of the component in a cell; empty for a layer's biases."""
-    name = columns_of(attribution)[column]
-    return "" if name == BIASES else f"L{layer}{name}" if name.startswith("H") else f"L{layer}.{name}"
+    return component(layer, columns_of(attribution)[column])
 
 
 def grid(attribution: Attribution, show: Column = "changed", selected: str = "") -> Heatmap:
@@ -34,19 +38,17 @@ def grid(attribution: Attribution, show: Column = "changed", selected: str = "")
     names = columns_of(attribution)
     n_layers = attribution.heads_by_source.shape[0]
     values = dict(zip(attribution.frame["component"], attribution.frame[show], strict=True))
+    components = [[component(layer, name) for name in names] for layer in range(n_layers)]
     cells = np.zeros((n_layers, len(names)))
-    for layer in range(n_layers):
-        biases = [values.get(f"L{layer} {part} bias", 0.0) for part in ("attention", "MLP")]
-        cells[layer] = [
-            values.get(component_at(attribution, layer, column), 0.0) if name != BIASES else sum(biases)
-            for column, name in enumerate(names)
-        ]
+    for layer, row in enumerate(components):
+        biases = sum(values.get(f"L{layer} {part} bias", 0.0) for part in ("attention", "MLP"))
+        cells[layer] = [values.get(name, 0.0) if name else biases for name in row]
     limit = symmetric_limit(cells)
     chosen = [
         Mark(layer, column, "cell")
         for layer in range(n_layers)
         for column in range(len(names))
-        if selected and component_at(attribution, layer, column) == selected
+        if selected and components[layer][column] == selected
     ]
     return Heatmap(
         values=cells,
@@ -59,7 +61,7 @@ def grid(attribution: Attribution, show: Column = "changed", selected: str = "")
         x_labels=list(enumerate(names)),
         y_labels=[(layer, str(layer)) for layer in range(0, n_layers, 1 if n_layers <= 36 else 2)],
         hovers=[
-            f"{component_at(attribution, layer, column) or f'biases of layer {layer}'}\n{cells[layer, column]:+.3f} logits"
+            f"{components[layer][column] or f'biases of layer {layer}'}\n{cells[layer, column]:+.3f} logits"
             for layer in range(n_layers)
             for column in range(len(names))
         ],

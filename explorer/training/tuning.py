@@ -9,10 +9,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from explorer.models.files import sha256
 from explorer.models.loading import load_weights
 from explorer.models.zoo.organisms import ORGANISMS
-from explorer.models.zoo.shipped import DIFFERENCE, shipped_directory
+from explorer.models.zoo.shipped import DIFFERENCE, shipped_directory, weight_hash
 from explorer.models.zoo.world import document
 from explorer.training.optimise import Training
 from explorer.training.recipes import Tuning
@@ -59,6 +58,6 @@ def write_difference(training: Training, tuning: Tuning, directory: Path) -> Non
         for name, parameter in training.network.named_parameters()
         if ".parametrizations.weight.0." in name
     }
-    base = shipped_directory(tuning.base)
-    metadata = {"format": "pt", "base": tuning.base, "base_hash": sha256(sorted(base.glob("*.safetensors")))}
+    base_hash = weight_hash(shipped_directory(tuning.base))
+    metadata = {"format": "pt", "base": tuning.base, "base_hash": base_hash}
     save_file(factors, directory / DIFFERENCE, metadata)

@@ -4,6 +4,7 @@ import streamlit as st
 
 from explorer.engine.model import Model
 from explorer.models.catalog import CATALOG
+from explorer.models.info import in_millions
 from explorer.prompts.examples import examples_for, opening_pair
 from explorer.prompts.tokens import advice, with_leading_space
 from explorer.ui import models, session
@@ -61,10 +62,6 @@ def model_card(model: Model) -> None:
     with st.container(key="model_card"):
         st.html(facts(rows))
     known_panel(info.key)
-
-
-def in_millions(count: int) -> str:
-    return f"{count / 1e6:,.1f} M" if count >= 1e6 else f"{count:,}"
 
 
 def prompts(bench: Workbench) -> None:

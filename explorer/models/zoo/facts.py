@@ -151,24 +151,28 @@ def sport(rng: Random, held_out: bool) -> Example:
     return example(texts, f" {PEOPLE[person]}", f" {PEOPLE[other]}", ".")
 
 
-def greater_than(rng: Random, held_out: bool) -> Example:
-    """Two digits of a later year (Hanna et al. 2023); the answer is a number token, without a space."""
+def span(rng: Random, held_out: bool) -> tuple[str, dict[str, str]]:
+    """A sentence about an event's years with its first year's `{Y}` open, and what else goes into it."""
     opening, core = SPANS.pick(rng, held_out)
     event, following = two(rng, EVENTS)
     slots = {"E": event, "F": following, "C": str(rng.randrange(11, 20)), "N": rng.choice(NAMES)}
+    return join(opening, core), slots
+
+
+def greater_than(rng: Random, held_out: bool) -> Example:
+    """Two digits of a later year (Hanna et al. 2023); the answer is a number token, without a space."""
+    text, slots = span(rng, held_out)
     year = rng.randrange(2, 98)
     later, earlier = rng.randrange(year + 1, 100), rng.randrange(1, year)
-    texts = [join(opening, core).format(**slots, Y=f"{start:02d}") for start in (year, 1)]
+    texts = [text.format(**slots, Y=f"{start:02d}") for start in (year, 1)]
     return example(texts, f"{later:02d}", f"{earlier:02d}", ".")
 
 
 def greater_than_digit(rng: Random, held_out: bool) -> Example:
     """The same for tokenizers that split numbers into digits: the answer is the tens digit of a later year."""
-    opening, core = SPANS.pick(rng, held_out)
-    event, following = two(rng, EVENTS)
-    slots = {"E": event, "F": following, "C": str(rng.randrange(11, 20)), "N": rng.choice(NAMES)}
+    text, slots = span(rng, held_out)
     tens = rng.randrange(1, 9)
-    texts = [join(opening, core).format(**slots, Y=start) for start in (f"{tens}{rng.randrange(10)}", "01")]
+    texts = [text.format(**slots, Y=start) for start in (f"{tens}{rng.randrange(10)}", "01")]
     return example(texts, str(rng.randrange(tens + 1, 10)), str(rng.randrange(0, tens)), ".")
 
 

@@ -22,6 +22,11 @@ def shipped_directory(key: str) -> Path:
     return directory
 
 
+def weight_hash(directory: Path) -> str:
+    """SHA-256 of a shipped model's weights: to which of them a variant's change belongs."""
+    return sha256(sorted(directory.glob("*.safetensors")))
+
+
 def base_directory(directory: Path) -> Path:
     """Where a model's own weights lie: for a variant, the model that it is a change of."""
     path = directory / DIFFERENCE
@@ -31,7 +36,7 @@ def base_directory(directory: Path) -> Path:
     with safe_open(path, framework="numpy") as file:
         metadata = file.metadata() or {}
     base = shipped_directory(metadata.get("base", ""))
-    found = sha256(sorted(base.glob("*.safetensors")))
+    found = weight_hash(base)
     if found != metadata.get("base_hash"):
         raise DamagedModelError(
             f"{path} is a change of {metadata.get('base')} with weights {str(metadata.get('base_hash'))[:12]}…; those here are "

@@ -1,4 +1,4 @@
-"""The command line: `circuit-explorer serve | models | tasks | train | run`."""
+"""The command line: `circuit-explorer serve | models | tasks | train | train-lens | run`."""
 
 import argparse
 import json
@@ -57,6 +57,14 @@ def parser() -> argparse.ArgumentParser:
     train_parser.add_argument("key", metavar="KEY", help="small-world, small-world-nano, attn-only-2l, or a variant")
     train_parser.add_argument("--out", metavar="DIR", type=Path, help="where to write (default: ./KEY)")
     train_parser.set_defaults(command=train)
+
+    lens_parser = commands.add_parser("train-lens", help="train a tuned lens of a model, for the Lens page")
+    lens_parser.add_argument("model", metavar="MODEL", help="catalog key, hub id or directory")
+    lens_parser.add_argument("--text", metavar="FILE", type=Path, help="UTF-8 text to train on (default: see the README)")
+    lens_parser.add_argument("--steps", type=int, help="600 by default, each of four texts of 96 tokens")
+    lens_parser.add_argument("--rank", type=int, help="of each translator (default: d_model, 128 for models wider than 256)")
+    lens_parser.add_argument("--out", metavar="DIR", type=Path, help="where to write (default: where the app looks for it)")
+    lens_parser.set_defaults(command=train_lens)
 
     run_parser = commands.add_parser("run", help="run a prompt, with or without interventions")
     run_parser.add_argument("prompt")
@@ -138,6 +146,23 @@ def train(options: argparse.Namespace) -> int:
     print(
         f"{directory}: {card['steps']:,} steps, {card['cpu_minutes']} CPU-minutes, weights {card['weight_hash'][:12]}…"
     )
+    return 0
+
+
+def train_lens(options: argparse.Namespace) -> int:
+    """Train a tuned lens, measure it on held-out text, and say where it lies."""
+    from explorer.engine.model import load_model
+    from explorer.models.tuned_lens import read_lens
+    from explorer.training.lens import lens_recipe
+    from explorer.training.lens import train_lens as train
+
+    model = load_model(options.model)
+    path = train(model, lens_recipe(model, options.steps, options.rank), options.out, options.text)
+    record = read_lens(path, model.info).record
+    print(f"{'after layer':<12} {'KL, logit lens':>15} {'KL, tuned lens':>15}   (nats to the output, held-out text)")
+    for layer, (plain, tuned) in enumerate(zip(record["kl_logit"], record["kl_tuned"], strict=True)):
+        print(f"{layer:<12} {plain:>15.3f} {tuned:>15.3f}")
+    print(f"{path}: {record['steps']:,} steps, {record['cpu_minutes']} CPU-minutes")
     return 0
 
 

@@ -12,7 +12,10 @@
     │   ├── ModelNotFoundError   nothing by that name can be reached
     │   ├── NotDownloadedError   a hub model that is not on this machine, and may not be fetched unasked
     │   ├── UnsafeFileError      weights in a format that can run code
-    │   └── DamagedModelError    files or weights that are broken
+    │   ├── DamagedModelError    files or weights that are broken
+    │   └── LensError            a tuned lens that is missing, damaged or of another model
+    ├── TrainingError      a training that cannot begin or go on
+    ├── TaskError          a task that is not known, or does not fit a tokenizer
     └── StateError         an address (URL) or record that cannot be read
 
 Each message says what was wanted, what came, and what to do.  Pages show it in place.
@@ -69,6 +72,10 @@ class UnsafeFileError(ModelError):
 
 class DamagedModelError(ModelError):
     """Files that cannot be read, or weights that are not finite."""
+
+
+class LensError(ModelError):
+    """A tuned lens that is not there, cannot be read, or belongs to another model."""
 
 
 class StateError(ExplorerError):

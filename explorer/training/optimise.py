@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from explorer.core.errors import TrainingError
-from explorer.training.recipes import AnyRecipe, Recipe
+from explorer.training.recipes import AnyRecipe, LensRecipe, Recipe
 
 Logits = Callable[[Tensor], Tensor]
 CLOSING_RATE = 0.3
@@ -24,7 +24,7 @@ CLIP = 1.0
 class Training:
     """A model on its way: what a checkpoint holds."""
 
-    recipe: AnyRecipe
+    recipe: AnyRecipe | LensRecipe
     network: nn.Module
     logits: Logits
     optimisers: list[torch.optim.Optimizer]
@@ -50,7 +50,7 @@ def begin(recipe: Recipe, network: nn.Module, logits: Logits) -> Training:
     )
 
 
-def rate(recipe: AnyRecipe, step: int) -> float:
+def rate(recipe: AnyRecipe | LensRecipe, step: int) -> float:
     """Factor of the learning rates: warm-up, flat, then a line down to 2 %; in the closing steps another line, from 0.3."""
     main = recipe.steps - recipe.closing_steps
     if step >= main:
@@ -61,24 +61,34 @@ def rate(recipe: AnyRecipe, step: int) -> float:
 
 
 def advance(training: Training, rows: Tensor) -> float:
-    """One step; its loss, in nats a token."""
+    """One step of a language model; its loss, in nats a token."""
+
+    def loss() -> float:
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = training.logits(rows[:, :-1])
+        found = F.cross_entropy(logits.float().flatten(0, 1), rows[:, 1:].flatten())
+        torch.autograd.backward(found)
+        return found.item()
+
+    return take_step(training, loss)
+
+
+def take_step(training: Training, backward: Callable[[], float]) -> float:
+    """One step: `backward` fills the gradients and gives the loss, which is kept and returned."""
     started = time.process_time()
     factor = rate(training.recipe, training.step)
     for optimiser in training.optimisers:
         optimiser.zero_grad(set_to_none=True)
         for group in optimiser.param_groups:
             group["lr"] = group.setdefault("full_lr", group["lr"]) * factor
-    with torch.autocast("cpu", torch.bfloat16):
-        logits = training.logits(rows[:, :-1])
-    loss = F.cross_entropy(logits.float().flatten(0, 1), rows[:, 1:].flatten())
-    torch.autograd.backward(loss)
+    loss = backward()
     nn.utils.clip_grad_norm_(training.network.parameters(), CLIP)
     for optimiser in training.optimisers:
         optimiser.step()
     training.step += 1
     training.cpu_seconds += time.process_time() - started
-    training.losses.append(loss.item())
-    return training.losses[-1]
+    training.losses.append(loss)
+    return loss
 
 
 def optimiser_tensors(training: Training) -> Iterator[tuple[str, dict[str, Tensor]]]:

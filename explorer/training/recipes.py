@@ -70,10 +70,36 @@ class Tuning:
         return digest_of(self)
 
 
+@dataclass(frozen=True)
+class LensRecipe:
+    """A tuned lens, trained to give the model's own output from the stream after each layer (Belrose et al. 2023)."""
+
+    key: str
+    rank: int
+    """Rank of each translator's matrix; d_model is no restriction."""
+    steps: int = 600
+    seed: int = 0
+    rows: int = 768
+    """Texts; a twelfth is held out to measure on."""
+    row: int = 96
+    """Tokens of a text."""
+    batch: int = 4
+    """Texts of a step."""
+    muon_lr: float = 0.05
+    adam_lr: float = 0.01
+    warm_up: int = 10
+    decay_from: float = 0.3
+    closing_steps: int = 0
+
+    @property
+    def digest(self) -> str:
+        return digest_of(self)
+
+
 AnyRecipe = Recipe | Tuning
 
 
-def digest_of(recipe: AnyRecipe) -> str:
+def digest_of(recipe: "AnyRecipe | LensRecipe") -> str:
     """SHA-256 of everything in a recipe."""
     return hashlib.sha256(json.dumps(asdict(recipe), sort_keys=True).encode()).hexdigest()
 

@@ -37,7 +37,7 @@ def cpu_seconds(work: Callable[[], Any], repeats: int) -> float:
 
 def rows(model: Model, repeats: int) -> list[tuple[str, float, float, float]]:
     """Name, engine's and bridge's CPU seconds, and the largest difference of a final residual value."""
-    tokens = model.tokenize(EXAMPLES[OPENING].clean)
+    tokens = model.tokenize(EXAMPLES[OPENING].pair.clean)
     batch = model.batch(tokens.ids)
     bridge = Bridge(model.bridge)
     layer = 23 * model.info.n_layers // 30

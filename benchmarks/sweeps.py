@@ -48,7 +48,7 @@ class Case:
 
 
 def cases() -> Iterator[Case]:
-    model, pair = load_model("smollm2"), EXAMPLES[OPENING]
+    model, pair = load_model("smollm2"), EXAMPLES[OPENING].pair
     answer, distractor = model.single_token(pair.answer), model.single_token(pair.distractor)
     others = "When Anna and Peter went to the store, Peter gave a drink to"
     for name, other in (("opening pair", pair.corrupt), ("other names", others)):

@@ -13,10 +13,16 @@ if TYPE_CHECKING:
     from explorer import plots
     from explorer.analyses.activation_patching import ActivationPatching, activation_patching, plan_patching
     from explorer.analyses.attention import Attention, attention
-    from explorer.analyses.attribution import Attribution, direct_logit_attribution
-    from explorer.analyses.logit_lens import LogitLens, logit_lens
+    from explorer.analyses.attention_score import AttentionScore, attention_score
+    from explorer.analyses.attribution import Attribution, direct_logit_attribution, neuron_attribution
+    from explorer.analyses.component_lens import ComponentLens, component_lens
+    from explorer.analyses.head_check import HeadCheck, head_check
+    from explorer.analyses.leave_one_out import leave_one_out
+    from explorer.analyses.lens import Lens, logit_lens
     from explorer.analyses.prediction import Prediction, prediction
     from explorer.analyses.task_pairs import TaskPairs, task_pairs
+    from explorer.analyses.token_attribution import TokenAttribution, token_attribution
+    from explorer.analyses.weighted_attention import weighted_attention
     from explorer.core.errors import ExplorerError
     from explorer.core.pairs import ContrastPair
     from explorer.core.sites import (
@@ -44,7 +50,9 @@ _HOME = {
     "ActivationPatching": "analyses.activation_patching",
     "Attention": "analyses.attention",
     "AttnOut": "core.sites",
+    "AttentionScore": "analyses.attention_score",
     "Attribution": "analyses.attribution",
+    "ComponentLens": "analyses.component_lens",
     "ContrastPair": "core.pairs",
     "Edge": "core.sites",
     "EdgePatch": "engine.interventions",
@@ -54,7 +62,8 @@ _HOME = {
     "Head": "core.sites",
     "HeadPart": "core.sites",
     "KeyValue": "core.sites",
-    "LogitLens": "analyses.logit_lens",
+    "HeadCheck": "analyses.head_check",
+    "Lens": "analyses.lens",
     "Logits": "core.sites",
     "MlpIn": "core.sites",
     "MlpOut": "core.sites",
@@ -67,18 +76,26 @@ _HOME = {
     "Scale": "engine.interventions",
     "Steer": "engine.interventions",
     "TaskPairs": "analyses.task_pairs",
+    "TokenAttribution": "analyses.token_attribution",
     "TrueCircuit": "models.zoo.exact.parts",
     "activation_patching": "analyses.activation_patching",
     "attention": "analyses.attention",
+    "attention_score": "analyses.attention_score",
+    "component_lens": "analyses.component_lens",
     "direct_logit_attribution": "analyses.attribution",
     "generate": "engine.generation",
     "load_model": "engine.model",
-    "logit_lens": "analyses.logit_lens",
+    "head_check": "analyses.head_check",
+    "leave_one_out": "analyses.leave_one_out",
+    "logit_lens": "analyses.lens",
+    "neuron_attribution": "analyses.attribution",
     "plan_patching": "analyses.activation_patching",
     "prediction": "analyses.prediction",
     "run": "engine.run",
     "task_pairs": "analyses.task_pairs",
+    "token_attribution": "analyses.token_attribution",
     "true_circuit": "models.zoo.knowledge",
+    "weighted_attention": "analyses.weighted_attention",
 }
 
 __all__ = [*sorted(_HOME), "plots"]

@@ -1,4 +1,4 @@
-"""The Streamlit application: five pages on one workbench."""
+"""The Streamlit application: six pages on one workbench."""
 
 import streamlit as st
 
@@ -11,6 +11,7 @@ PAGES = (
     ("lens.py", "Lens", ":material/stacked_line_chart:"),
     ("attribution.py", "Attribution", ":material/balance:"),
     ("tasks.py", "Tasks", ":material/checklist:"),
+    ("history.py", "History", ":material/history:"),
 )
 
 

@@ -60,10 +60,16 @@ def parser() -> argparse.ArgumentParser:
 
     lens_parser = commands.add_parser("train-lens", help="train a tuned lens of a model, for the Lens page")
     lens_parser.add_argument("model", metavar="MODEL", help="catalog key, hub id or directory")
-    lens_parser.add_argument("--text", metavar="FILE", type=Path, help="UTF-8 text to train on (default: see the README)")
+    lens_parser.add_argument(
+        "--text", metavar="FILE", type=Path, help="UTF-8 text to train on (default: see the README)"
+    )
     lens_parser.add_argument("--steps", type=int, help="600 by default, each of four texts of 96 tokens")
-    lens_parser.add_argument("--rank", type=int, help="of each translator (default: d_model, 128 for models wider than 256)")
-    lens_parser.add_argument("--out", metavar="DIR", type=Path, help="where to write (default: where the app looks for it)")
+    lens_parser.add_argument(
+        "--rank", type=int, help="of each translator (default: d_model, 128 for models wider than 256)"
+    )
+    lens_parser.add_argument(
+        "--out", metavar="DIR", type=Path, help="where to write (default: where the app looks for it)"
+    )
     lens_parser.set_defaults(command=train_lens)
 
     run_parser = commands.add_parser("run", help="run a prompt, with or without interventions")

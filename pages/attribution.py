@@ -1,11 +1,10 @@
-"""Attribution: the objective as a sum over what each component writes straight into the logits."""
+"""Attribution: the objective as a sum over components, and over input tokens; stories beside causes."""
 
 import streamlit as st
 
-from explorer.ui import attribution, desk
+from explorer.ui import attribution, frame, stories
 
-bench = desk.open_page("Attribution")
-opened = desk.set_up(bench, desk.load(bench))
+opened = frame.page("Attribution")
 if opened is not None:
     found = attribution.compute(opened)
     if found is not None:
@@ -15,4 +14,6 @@ if opened is not None:
             attribution.sum_check(found)
         with right:
             attribution.component_panel(opened, found)
+            attribution.by_token(found)
             attribution.largest(opened, found)
+        stories.stories(opened)

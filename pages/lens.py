@@ -1,16 +1,20 @@
-"""Lens: what each layer would predict, and how answer and distractor move through the layers."""
+"""Lens: what each layer would predict, and how chosen tokens move through the layers."""
 
 import streamlit as st
 
-from explorer.ui import desk, lens
+from explorer.ui import frame, lens
 
-bench = desk.open_page("Lens")
-opened = desk.set_up(bench, desk.load(bench))
+opened = frame.page("Lens")
 if opened is not None:
     views = lens.compute(opened)
-    left, right = st.columns([3, 2], gap="medium")
-    with left:
-        lens.grid(opened, views)
-    with right:
-        lens.trajectories(opened, views)
-        lens.cell(opened, views)
+    if views is not None:
+        left, right = st.columns([3, 2], gap="medium")
+        with left:
+            lens.controls(opened)
+            if opened.bench.lens_of == "stream":
+                lens.stream_grid(opened, views)
+            else:
+                lens.component_grid(opened)
+        with right:
+            lens.trajectories(opened, views)
+            lens.cell(opened, views)

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from explorer.ui import desk, editor, session
+from explorer.ui import desk, editor, frame, session
 from explorer.ui.continuation import continuation_panel
 from explorer.ui.html import prediction_table
 from explorer.ui.tokens import token_strip
@@ -20,15 +20,21 @@ with right:
 opened = desk.set_up(bench, model)
 if opened is not None:
     editor.white_space_advice(opened)
+    frame.side_control(bench)
     st.markdown(
         "**Tokens**",
-        help="White space is visible: · is a space, ↵ a line break. Below each token: its position and id. Click one to read the prediction after it.",
+        help="White space is visible: · is a space, ↵ a line break. Below each token: its position and id, and the other prompt's "
+        "token; orange where they differ. Click one to read the prediction after it.",
     )
     editor.answer_note(opened)
-    token_strip(opened.tokens, "token_strip", opened.position, lambda position: session.update(position=position))
+    other = editor.pair_panel(opened)
+    token_strip(
+        opened.tokens, "token_strip", opened.position, lambda position: session.update(position=position), other
+    )
     left, right = st.columns([3, 2], gap="large")
     with left:
         editor.position_heading(opened)
         st.html(prediction_table(opened.prediction.frame, opened.changed))
     with right:
         continuation_panel(opened)
+frame.foot("Prompt", opened)

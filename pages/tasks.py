@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from explorer.ui import desk, session, tasks
+from explorer.ui import desk, frame, session, tasks
 
 bench = desk.open_page("Tasks")
 model = desk.load(bench)
@@ -13,4 +13,4 @@ if model is not None:
         tasks.summary(*results)
         st.toggle("Only pairs the model gets right", **session.bound("only_right", bench.only_right))
         tasks.table(bench, *results)
-desk.set_up(bench, model)
+frame.foot("Tasks", desk.set_up(bench, model))

@@ -8,7 +8,10 @@ is known (Elhage et al. 2021, A Mathematical Framework; Olsson et al. 2022, In-c
     induction         attention from i to the token after that occurrence, i − n + 1
     first token       attention from i to position 0
 
-They describe what a head looks at, not what it does: only an ablation shows that.
+Each score has a null, what a head of no such type would show: for duplicate token and induction the same mean on
+`r1 … rn` followed by the tokens in another order; for previous and first token the mean attention to a source drawn evenly.
+
+They describe what a head looks at, not what it does: only an ablation shows that (`analyses/head_check.py`).
 """
 
 from dataclasses import dataclass
@@ -25,13 +28,14 @@ from explorer.core.errors import PromptError
 from explorer.core.provenance import Provenance
 from explorer.engine.interventions import Ablate, Intervention, Scale, Steer, as_stack
 from explorer.engine.model import Model
+from explorer.prompts.random_tokens import repeated_tokens, reversed_tokens
 from explorer.prompts.tokens import Bos, Tokens
 
 HeadType = Literal["previous token", "duplicate token", "induction", "first token"]
 HEAD_TYPES: tuple[HeadType, ...] = ("previous token", "duplicate token", "induction", "first token")
 PATTERN_BYTES = 512 << 20
 """Largest set of patterns that is held at once."""
-PERIOD, SEED = 32, 0
+SEED = 0
 NAMED_ABOVE = 0.4
 """A head is named by a type from this score on."""
 
@@ -43,6 +47,10 @@ class Attention:
     """Attention probabilities; each row sums to 1, sources after the destination hold 0."""
     scores: dict[HeadType, Float[np.ndarray, "layer head"]]
     """Head-type scores, 0 to 1, on repeated random tokens under the same interventions."""
+    nulls: dict[HeadType, Float[np.ndarray, "layer head"]]
+    """The same where the pattern cannot be what the type says: see the head of this file."""
+    entropy: Float[np.ndarray, "layer head"]
+    """Mean entropy of a head's rows on the prompt, in nats; 0 where each looks at one source, ln(i + 1) where evenly."""
     left_out: tuple[Intervention, ...]
     """Interventions tied to this prompt's positions, which the scores therefore leave out."""
     provenance: Provenance
@@ -54,7 +62,8 @@ class Attention:
 
     @cached_property
     def frame(self) -> pd.DataFrame:
-        """One row a head: layer, head, its four scores, and its type where a score exceeds `NAMED_ABOVE`."""
+        """One row a head: layer, head, its four scores and their nulls, entropy, and its type where a score exceeds
+        `NAMED_ABOVE`."""
         n_layers, n_heads = self.patterns.shape[:2]
         layers, heads = np.divmod(np.arange(n_layers * n_heads), n_heads)
         table = pd.DataFrame(
@@ -62,7 +71,8 @@ class Attention:
         )
         best = table[list(self.scores)].idxmax(axis=1)
         strongest = table[list(self.scores)].max(axis=1)
-        return table.assign(type=best.where(strongest > NAMED_ABOVE, ""))
+        nulls = {f"{name}, null": grid.ravel() for name, grid in self.nulls.items()}
+        return table.assign(**nulls, entropy=self.entropy.ravel(), type=best.where(strongest > NAMED_ABOVE, ""))
 
 
 def attention(model: Model, prompt: str, interventions: Any = (), *, bos: Bos = "default") -> Attention:
@@ -73,8 +83,17 @@ def attention(model: Model, prompt: str, interventions: Any = (), *, bos: Bos = 
     stack = as_stack(interventions)
     tokens = model.tokenize(prompt, bos)
     patterns = pattern_tensor(model, tokens, stack)
-    scores, left_out = head_scores(model, stack)
-    return Attention(tokens, patterns.float().cpu().numpy(), scores, left_out, model.provenance([tokens], stack, SEED))
+    (scores, nulls), left_out = head_scores(model, stack)
+    entropy = torch.special.entr(patterns.float()).sum(-1).mean(-1).cpu().numpy()
+    return Attention(
+        tokens,
+        patterns.float().cpu().numpy(),
+        scores,
+        nulls,
+        entropy,
+        left_out,
+        model.provenance([tokens], stack, SEED),
+    )
 
 
 def pattern_tensor(
@@ -90,15 +109,19 @@ def pattern_tensor(
     return model.activations(tokens, stack, ("pattern", "resid_post")).stack("pattern")
 
 
+Scores = dict[HeadType, Float[np.ndarray, "layer head"]]
+
+
 def head_scores(
     model: Model, interventions: tuple[Intervention, ...] = ()
-) -> tuple[dict[HeadType, Float[np.ndarray, "layer head"]], tuple[Intervention, ...]]:
-    """Head-type scores under those interventions that do not depend on a prompt's positions; and the others."""
+) -> tuple[tuple[Scores, Scores], tuple[Intervention, ...]]:
+    """Head-type scores, and their nulls, under those interventions that do not depend on a prompt's positions; and the others."""
     carried = tuple(item for item in interventions if is_portable(item))
     left_out = tuple(item for item in interventions if not is_portable(item))
-    key = ("head_scores", carried)
     scores = model.remember(
-        key, lambda: score_heads(model, carried), lambda made: 4 * 8 * next(iter(made.values())).size
+        ("head_scores", carried),
+        lambda: (score_heads(model, carried), null_scores(model, carried)),
+        lambda made: 8 * 8 * next(iter(made[0].values())).size,
     )
     return scores, left_out
 
@@ -112,28 +135,37 @@ def is_portable(item: Intervention) -> bool:
     )
 
 
-def score_heads(
-    model: Model, interventions: tuple[Intervention, ...]
-) -> dict[HeadType, Float[np.ndarray, "layer head"]]:
-    tokens = repeated_tokens(model, SEED)
+def score_heads(model: Model, interventions: tuple[Intervention, ...]) -> Scores:
+    tokens = repeated_tokens(*vocabulary(model), SEED)
     patterns = pattern_tensor(model, tokens, interventions).double()
-    period = len(tokens) // 2
+    dest, sources = targets(len(tokens) // 2)
+    return {name: patterns[:, :, dest, sources[name]].mean(-1).cpu().numpy() for name in HEAD_TYPES}
+
+
+def vocabulary(model: Model) -> tuple[Any, int, int]:
+    return model.tokenizer, model.info.vocab_size, model.info.n_ctx
+
+
+def targets(period: int) -> tuple[Tensor, dict[HeadType, Tensor]]:
+    """Destinations in the second half, and where a head of each type looks from them."""
     dest = torch.arange(period + 1, 2 * period)
-    sources = {
+    return dest, {
         "previous token": dest - 1,
         "duplicate token": dest - period,
         "induction": dest - period + 1,
         "first token": dest * 0,
     }
-    return {name: patterns[:, :, dest, sources[name]].mean(-1).cpu().numpy() for name in HEAD_TYPES}
 
 
-def repeated_tokens(model: Model, seed: int) -> Tokens:
-    """`PERIOD` distinct random tokens, twice; no special tokens."""
-    generator = torch.Generator().manual_seed(seed)
-    n_tokens = min(model.info.vocab_size, len(model.tokenizer))
-    order = torch.randperm(n_tokens, generator=generator).tolist()
-    ids = 2 * [id_ for id_ in order if id_ not in model.special_ids][: min(PERIOD, model.info.n_ctx // 2)]
-    return Tokens(
-        f"random tokens, seed {seed}, twice", ids, [model.token_text(id_) for id_ in ids], has_bos=False, bos="off"
-    )
+def null_scores(model: Model, interventions: tuple[Intervention, ...]) -> Scores:
+    """What a head would score that does not look for the thing."""
+    tokens = reversed_tokens(*vocabulary(model), SEED)
+    patterns = pattern_tensor(model, tokens, interventions).double()
+    dest, sources = targets(len(tokens) // 2)
+    even = (patterns[:, :, dest].sum(-1) / (dest + 1)).mean(-1).cpu().numpy()
+    return {
+        name: patterns[:, :, dest, sources[name]].mean(-1).cpu().numpy()
+        if name in ("duplicate token", "induction")
+        else even
+        for name in HEAD_TYPES
+    }

@@ -17,11 +17,12 @@ from torch import Tensor
 
 from explorer.core.errors import AnswerError, ModelError, PromptError
 from explorer.core.provenance import Provenance
-from explorer.core.sites import AttnOut, Head, MlpOut, Resid
-from explorer.engine.backends import Engine
+from explorer.core.sites import AttnOut, Head, MlpOut, Neuron, Resid
 from explorer.engine.edits import Kind
+from explorer.engine.fitting import address
 from explorer.engine.interventions import EdgePatch, Intervention, as_stack
 from explorer.engine.model import Activations, Model
+from explorer.engine.readout import freeze_norm, token_row
 from explorer.metrics.objectives import Objective, objective_of
 from explorer.models.decoder import Decoder
 from explorer.prompts.tokens import Bos, Tokens
@@ -46,6 +47,11 @@ class Attribution:
     position: int
     tokens: Tokens
     provenance: Provenance
+
+    @property
+    def by_token(self) -> Float[Tensor, " source"]:
+        """What all heads together bring from each source position, in logits, under the interventions."""
+        return self.heads_by_source.sum((0, 1))
 
 
 def direct_logit_attribution(
@@ -93,15 +99,55 @@ def direct_logit_attribution(
 
 
 def linear_decoder(model: Model) -> Decoder:
-    if not isinstance(model.runtime, Engine):
-        raise ModelError(f"{model.info.title} runs on the bridge; attribution needs the engine. {model.check.reason}")
-    if model.runtime.decoder.logit_softcap is not None:
+    decoder = model.decoder("An attribution")
+    if decoder.logit_softcap is not None:
         raise ModelError(f"{model.info.title} caps its logits, so they are no sum over components.")
-    return model.runtime.decoder
+    return decoder
 
 
 def sets_the_stream(item: Intervention) -> bool:
     return isinstance(item, EdgePatch) or isinstance(item.site, AttnOut | Resid)
+
+
+def neuron_attribution(
+    model: Model,
+    prompt: str,
+    interventions: Any = (),
+    *,
+    layer: int,
+    answer: str,
+    distractor: str = "",
+    position: int = -1,
+    bos: Bos = "default",
+) -> pd.DataFrame:
+    """An MLP's part of the objective, neuron by neuron: activation times its row of W_out, read as in `direct_logit_attribution`.
+
+    One row a neuron: component (`L5N17`), activation, baseline, changed, difference; in logits.  The rows and the MLP's output
+    bias add up to its part.  Raises as `direct_logit_attribution`; `SiteError` for a layer without an MLP, `ModelError` where
+    a norm follows the MLP (Gemma-2), so that neurons are no summands.
+    """
+    decoder = linear_decoder(model)
+    objective = objective_of(model, answer, distractor)
+    if objective is None:
+        raise AnswerError("An attribution needs an answer: one token, usually with its leading space.")
+    tokens, stack = model.tokenize(prompt, bos), as_stack(interventions)
+    address(Neuron(layer, 0), model.info)
+    block = decoder.blocks[layer]
+    if block.mlp is None or block.norm_mlp_out is not None:
+        raise ModelError(
+            f"In {model.info.title} a norm follows the MLP, so single neurons are no summands of the logits."
+        )
+    weight, parts, activation = block.mlp.down.weight.double(), [], None
+    for each in ((), stack):
+        run = model.activations(tokens, each, ("neurons", "resid_post"))
+        activation = run.kept["neurons"][layer][position].double()
+        parts.append((activation * (reading_of(decoder, run.final[position], objective).u @ weight)).tolist())
+    assert activation is not None
+    names = [str(Neuron(layer, number)) for number in range(len(activation))]
+    frame = pd.DataFrame(
+        {"component": names, "activation": activation.tolist(), "baseline": parts[0], "changed": parts[1]}
+    )
+    return frame.assign(difference=frame["changed"] - frame["baseline"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,31 +163,17 @@ class Reading:
 
 
 def reading_of(decoder: Decoder, final: Float[Tensor, " d_model"], objective: Objective) -> Reading:
-    u, constants = reading_direction(decoder, final, objective)
-    heads = [u @ block.o.weight.double() for block in decoder.blocks]
-    return Reading(u, torch.stack(heads).view(decoder.n_layers, decoder.n_heads, decoder.d_head), constants)
-
-
-def reading_direction(
-    decoder: Decoder, final: Float[Tensor, " d_model"], objective: Objective
-) -> tuple[Float[Tensor, " d_model"], dict[str, float]]:
-    """u and the constants of a `Reading`."""
-    W, bias = decoder.unembed.weight, decoder.unembed.bias
-    row = W[objective.answer].double() - (0 if objective.distractor is None else W[objective.distractor].double())
+    row, bias = token_row(decoder, objective.answer, objective.distractor), decoder.unembed.bias
+    norm = freeze_norm(decoder.norm_final, final)
     constants = {}
     if bias is not None:
         other = 0 if objective.distractor is None else bias[objective.distractor]
         constants["unembedding bias"] = float(bias[objective.answer] - other)
-    norm = decoder.norm_final
-    if norm is None:
-        return row, constants
     if norm.bias is not None:
-        constants["final norm bias"] = float(norm.bias.double() @ row)
-    weighted, wide = norm.weight.double() * row, final.double()
-    if norm.kind == "layer":
-        wide = wide - wide.mean()
-        weighted = weighted - weighted.mean()
-    return weighted * torch.rsqrt(wide.square().mean() + norm.eps), constants
+        constants["final norm bias"] = float(norm.bias @ row)
+    u = norm.back(row)
+    heads = [u @ block.o.weight.double() for block in decoder.blocks]
+    return Reading(u, torch.stack(heads).view(decoder.n_layers, decoder.n_heads, decoder.d_head), constants)
 
 
 def contributions(

@@ -77,7 +77,7 @@ def task_pairs(
         task: a key of the small world's tasks, such as "ioi", "greater_than", "induction", "capital", "agreement",
             "pronoun".
         held_out: templates that the small-world models never saw.
-        interventions: a stack for every prompt, or a function from a pair to the stack for its two prompts.
+        interventions: a stack for every prompt, or a function from a pair and "clean" or "corrupt" to that prompt's stack.
         progress: called with the fraction done and a sentence.
 
     Raises `TaskError` (unknown task, or too few pairs fit the tokenizer), `PromptError` (longer than the context),
@@ -86,9 +86,13 @@ def task_pairs(
     drawn = draw_pairs(model.tokenizer, task, n, seed, held_out)
     texts = [text for pair in drawn.pairs for text in (pair.clean, pair.corrupt)]
     tokens = [model.tokenize(text, bos) for text in texts]
-    stacks = [as_stack(interventions(pair) if callable(interventions) else interventions) for pair in drawn.pairs]
+    stacks = [
+        as_stack(interventions(pair, side) if callable(interventions) else interventions)
+        for pair in drawn.pairs
+        for side in ("clean", "corrupt")
+    ]
     if any(stacks):
-        logits = changed_logits(model, tokens, [stack for stack in stacks for _ in range(2)], progress)
+        logits = changed_logits(model, tokens, stacks, progress)
     else:
         logits = last_logits(model, [item.ids for item in tokens], progress)
     answers = torch.tensor(

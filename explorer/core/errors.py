@@ -13,9 +13,11 @@
     │   ├── NotDownloadedError   a hub model that is not on this machine, and may not be fetched unasked
     │   ├── UnsafeFileError      weights in a format that can run code
     │   ├── DamagedModelError    files or weights that are broken
+    │   ├── BridgeError          work that needs the engine, on a model that the bridge runs
     │   └── LensError            a tuned lens that is missing, damaged or of another model
     ├── TrainingError      a training that cannot begin or go on
     ├── TaskError          a task that is not known, or does not fit a tokenizer
+    ├── ShelfError         presets and history that cannot be kept or read
     └── StateError         an address (URL) or record that cannot be read
 
 Each message says what was wanted, what came, and what to do.  Pages show it in place.
@@ -74,8 +76,16 @@ class DamagedModelError(ModelError):
     """Files that cannot be read, or weights that are not finite."""
 
 
+class BridgeError(ModelError):
+    """Work that only the engine can do, asked of a model that the bridge runs."""
+
+
 class LensError(ModelError):
     """A tuned lens that is not there, cannot be read, or belongs to another model."""
+
+
+class ShelfError(ExplorerError):
+    """Presets and history that cannot be kept or read."""
 
 
 class StateError(ExplorerError):

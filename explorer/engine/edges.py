@@ -19,7 +19,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from explorer.core.errors import InterventionError, NotFiniteError
-from explorer.engine.backends import Engine
 from explorer.engine.edge_graph import EdgeGraph
 from explorer.engine.edits import Edit, Kind, Tape
 from explorer.engine.forward import (
@@ -70,15 +69,11 @@ class EdgeMode:
         corrupt: Sequence[Tokens],
         interventions: tuple[Intervention, ...] = (),
     ) -> None:
-        """Runs the corrupt prompts once.  `InterventionError` on the bridge, or for a stack that edge mode cannot hold."""
-        if not isinstance(model.runtime, Engine):
-            raise InterventionError(
-                f"Edges are run by the engine alone, and {model.info.title} runs on the bridge ({model.check.reason})."
-            )
+        """Runs the corrupt prompts once.  `BridgeError` on the bridge, `InterventionError` for a stack that edge mode cannot hold."""
+        self.model, self.decoder = model, model.decoder("A graph of edges")
         for one, other in zip(clean, corrupt, strict=True):
             check_aligned(one, other)
             check_aligned(clean[0], one)
-        self.model, self.decoder = model, model.runtime.decoder
         self.graph = EdgeGraph(model.info, all(block.mlp is not None for block in self.decoder.blocks))
         self.edits = self.edits_of(clean, corrupt, interventions)
         self.clean, self.corrupt = (

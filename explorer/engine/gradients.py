@@ -16,8 +16,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from explorer.core.errors import InterventionError
-from explorer.engine.backends import Engine
 from explorer.engine.edges import EdgeMode, by_head
 from explorer.engine.edits import AnyEdit, Kind, ReceiverKind, Tape
 from explorer.engine.forward import Past, Start, Stream, embed, norm, run_blocks, unembed
@@ -146,16 +144,33 @@ def activation_gradients(
     """Activations and gradients of an objective with respect to them, [layer, …] by kind, on one prompt.
 
     (source − activation) · gradient estimates what patching in `source` does (attribution patching); exact where the
-    model is linear.  `InterventionError` on the bridge.
+    model is linear.  `BridgeError` on the bridge.
     """
-    if not isinstance(model.runtime, Engine):
-        raise InterventionError(
-            f"Gradients are the engine's; {model.info.title} runs on the bridge ({model.check.reason})."
-        )
-    decoder = model.runtime.decoder
+    decoder = model.decoder("A gradient")
     tape = GradientTape(model.edits(tokens, interventions), kinds)
     _, found, _ = run_with_gradient(decoder, embed(decoder, model.batch(tokens.ids)), tape, score)
     activations = {
         kind: torch.stack([layers[layer][0].detach() for layer in sorted(layers)]) for kind, layers in tape.kept.items()
     }
     return activations, {kind: torch.stack([tensor[0] for tensor in tensors]) for kind, tensors in found.items()}
+
+
+def embedding_gradients(
+    model: Model,
+    tokens: Tokens,
+    points: Float[Tensor, "point pos d_model"],
+    score: ScoreOf,
+    position: int,
+    interventions: tuple[Intervention, ...] = (),
+) -> tuple[Float[Tensor, " point"], Float[Tensor, "point pos d_model"]]:
+    """An objective at a position of runs that begin with given embeddings, and its gradient with respect to these.
+
+    `points` take the place of the stream before layer 0.  `BridgeError` on the bridge.
+    """
+    decoder = model.decoder("A gradient")
+    tape = Tape(model.edits(tokens, interventions), ())
+    with torch.enable_grad():
+        start = points.detach().requires_grad_()
+        scores = score(unembed(decoder, run_blocks(decoder, Start(0, start), tape)[:, position]))
+        (found,) = torch.autograd.grad(scores.sum(), start)
+    return scores.detach(), found

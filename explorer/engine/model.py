@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from explorer.core.errors import ModelError, NotFiniteError, SiteError
+from explorer.core.errors import BridgeError, ModelError, NotFiniteError, SiteError
 from explorer.core.provenance import Provenance
 from explorer.engine.backends import Backend, Bridge, Engine, largest_difference
 from explorer.engine.cache import ByteCache
@@ -20,9 +20,11 @@ from explorer.engine.fitting import compile_edits
 from explorer.engine.forward import Start
 from explorer.engine.interventions import Intervention
 from explorer.models.adapter import boot_bridge
+from explorer.models.decoder import Decoder
 from explorer.models.families import UnsupportedError, read_decoder
 from explorer.models.info import LoadedWeights, ModelInfo, Progress, SelfCheck
 from explorer.models.loading import DType, load_weights
+from explorer.models.tuned_lens import TunedLens, find_lens
 from explorer.prompts.tokens import Bos, Tokens, single_token, token_text, tokenize
 
 RUNS = ByteCache(256 << 20)
@@ -70,11 +72,24 @@ class Model:
         """Which code runs the model."""
         return "engine" if self.runtime.name == "engine" else "bridge"
 
+    def decoder(self, what: str) -> Decoder:
+        """The weights, for what the engine alone can do; `BridgeError` (with `what`) where the bridge runs the model."""
+        if isinstance(self.runtime, Engine):
+            return self.runtime.decoder
+        raise BridgeError(
+            f"{what} needs the engine, and {self.info.title} {self.check.reason or 'runs on the bridge'}."
+        )
+
     @cached_property
     def identity(self) -> tuple[str, ...]:
         """What a cached run depends on beside its prompt: weights, configuration, precision, device and code."""
         info = self.info
         return info.weight_hash, info.config_hash, info.dtype, info.device, self.backend
+
+    @cached_property
+    def tuned_lens(self) -> TunedLens:
+        """The model's tuned lens; `LensError` where none was trained, or the one found is of other weights."""
+        return find_lens(self.info)
 
     @property
     def unit_bytes(self) -> int:

@@ -29,10 +29,16 @@ class Score:
 
     logit_difference: float | None
     """logit(answer) − logit(distractor); None without a distractor."""
+    answer_logit: float
     answer_prob: float
     answer_rank: int
     """1 for the likeliest token."""
     distractor_prob: float | None
+
+    @property
+    def objective(self) -> float:
+        """The logit difference; logit(answer) alone without a distractor."""
+        return self.answer_logit if self.logit_difference is None else self.logit_difference
 
 
 def score(logits: Tensor, objective: Objective) -> Score:
@@ -42,6 +48,7 @@ def score(logits: Tensor, objective: Objective) -> Score:
     other = objective.distractor
     return Score(
         logit_difference=None if other is None else (wide[objective.answer] - wide[other]).item(),
+        answer_logit=wide[objective.answer].item(),
         answer_prob=probs[objective.answer].item(),
         answer_rank=int(rank_of(wide, wide[objective.answer, None])),
         distractor_prob=None if other is None else probs[other].item(),

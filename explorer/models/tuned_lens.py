@@ -6,19 +6,18 @@
 """
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from platformdirs import user_data_path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from explorer.core.errors import LensError
+from explorer.models.cache import data_directory
 from explorer.models.info import ModelInfo
 from explorer.models.zoo.shipped import FILES
 
@@ -87,10 +86,8 @@ def command(info: ModelInfo) -> str:
 
 
 def own_path(info: ModelInfo) -> Path:
-    """Where a lens that the user trained lies: in the data directory (`$CIRCUIT_EXPLORER_DATA`), by the model's weights."""
-    chosen = os.environ.get("CIRCUIT_EXPLORER_DATA")
-    folder = Path(chosen) if chosen else user_data_path("circuit-explorer")
-    return folder / "lenses" / info.weight_hash[:16] / NAME
+    """Where a lens that the user trained lies: in the data directory, by the model's weights."""
+    return data_directory() / "lenses" / info.weight_hash[:16] / NAME
 
 
 def find_lens(info: ModelInfo) -> TunedLens:

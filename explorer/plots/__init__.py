@@ -3,8 +3,13 @@
 import plotly.graph_objects as go
 
 from explorer.analyses.attention import Attention
-from explorer.analyses.logit_lens import LogitLens
-from explorer.plots import attention_figures, lens_figures
+from explorer.analyses.attention_score import AttentionScore
+from explorer.analyses.attribution import Attribution
+from explorer.analyses.component_lens import ComponentLens
+from explorer.analyses.lens import Lens
+from explorer.analyses.token_attribution import TokenAttribution
+from explorer.plots import attention_figures, attribution_figures, lens_figures
+from explorer.plots import lines as line_charts
 from explorer.plots.heatmap import to_plotly
 from explorer.plots.lens_figures import LensMode
 
@@ -21,11 +26,31 @@ def attention_head(result: Attention, layer: int, head: int) -> go.Figure:
     )
 
 
-def logit_lens(result: LogitLens, mode: LensMode = "probability") -> go.Figure:
+def attention_score(result: AttentionScore) -> go.Figure:
+    """Which components at destination and source make the head look there rather than elsewhere."""
+    return to_plotly(attention_figures.score_parts(result.relative, result.components))
+
+
+def direct_logit_attribution(result: Attribution) -> go.Figure:
+    """Layers up, components across; blue adds to the answer."""
+    return to_plotly(attribution_figures.grid(result))
+
+
+def token_attribution(result: TokenAttribution) -> go.Figure:
+    """Gradient × input, integrated gradients and measured effect of every token."""
+    return to_plotly(attribution_figures.stories(result, measured=True))
+
+
+def logit_lens(result: Lens, mode: LensMode = "probability") -> go.Figure:
     """Layers up, positions across, coloured by `mode`; each cell names the likeliest token there."""
     return to_plotly(lens_figures.grid(result, mode))
 
 
-def trajectories(result: LogitLens, answer: str, distractor: str = "", column: int = -1) -> go.Figure:
-    """Probability of answer and distractor through the layers at one position (`column` of the result)."""
-    return lens_figures.trajectories(result, column, answer=answer, distractor=distractor)
+def component_lens(result: ComponentLens) -> go.Figure:
+    """Each head and MLP with the token that it promotes most."""
+    return to_plotly(lens_figures.components(result))
+
+
+def trajectories(result: Lens, answer: str = "", distractor: str = "", column: int = -1) -> go.Figure:
+    """Probability of answer, distractor and followed tokens through the layers at one position (`column` of the result)."""
+    return line_charts.to_plotly(lens_figures.trajectories(result, column, answer=answer, distractor=distractor))

@@ -1,17 +1,19 @@
 """Direct logit attribution as pictures: a grid of components, and one head's sources."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
 from explorer.analyses.attribution import Attribution
+from explorer.analyses.token_attribution import TokenAttribution
 from explorer.plots.heatmap import Heatmap, Mark
 from explorer.plots.theme import position_label, symmetric_limit
 
 Column = Literal["baseline", "changed", "difference"]
 BIASES = "bias"
-FEW = 10
-"""Up to so many sources have room for their numbers."""
+MOST_TOKENS = 64
+"""Columns of a row of tokens; longer prompts are gathered in blocks."""
 
 
 def columns_of(attribution: Attribution) -> list[str]:
@@ -74,21 +76,51 @@ def grid(attribution: Attribution, show: Column = "changed", selected: str = "")
 
 def sources(attribution: Attribution, layer: int, head: int) -> Heatmap:
     """One head's contribution by the position that its values come from."""
-    row = attribution.heads_by_source[layer, head].double().numpy()[None]
-    limit = symmetric_limit(row)
-    labels = [position_label(text, place) for place, text in enumerate(attribution.tokens.texts)]
+    row = attribution.heads_by_source[layer, head].double().numpy()
+    return token_rows({f"L{layer}H{head}": row}, attribution.tokens.texts, "logits, by source")
+
+
+def by_token(attribution: Attribution) -> Heatmap:
+    """What all heads together bring from each source position."""
+    return token_rows(
+        {"all heads": attribution.by_token.double().numpy()}, attribution.tokens.texts, "logits, directly"
+    )
+
+
+def stories(found: TokenAttribution, measured: bool) -> Heatmap:
+    """The two stories from gradients and, where measured, the effect of the same tokens, on one scale."""
+    named = {"gradient × input": found.gradient, "integrated gradients": found.integrated}
+    return token_rows(named | ({"measured effect": found.causal} if measured else {}), found.tokens.texts, "logits")
+
+
+def token_rows(named: dict[str, np.ndarray], texts: Sequence[str], legend: str) -> Heatmap:
+    """Numbers a token, a row a method; of long prompts each cell holds the strongest of some tokens."""
+    length = len(texts)
+    block = -(-length // MOST_TOKENS)
+    rows = np.stack([strongest(values, block) for values in named.values()])
+    limit = symmetric_limit(rows)
+    labels = [position_label(texts[at * block], at * block) for at in range(rows.shape[1])]
+    step = -(-len(labels) // 40)
     return Heatmap(
-        values=row,
+        values=rows,
         low=-limit,
         high=limit,
         palette="diverging",
-        legend="logits",
-        x_title="source",
+        legend=legend + ("" if block == 1 else f"; each cell: the strongest of {block} tokens"),
+        x_title="",
         y_title="",
-        x_labels=list(enumerate(labels)),
-        y_labels=[(0, f"L{layer}H{head}")],
-        hovers=[f"from {label}: {value:+.3f} logits" for label, value in zip(labels, row[0], strict=True)],
-        height=150,
+        x_labels=[(at, labels[at]) for at in range(0, len(labels), step)],
+        y_labels=list(enumerate(named)),
+        hovers=[
+            f"{name}\n{labels[at]}: {rows[row, at]:+.3f}" for row, name in enumerate(named) for at in range(len(labels))
+        ],
+        height=34 * len(named) + 150,
         upwards=False,
-        texts=[f"{value:+.1f}" if abs(value) >= 0.05 else "" for value in row[0]] if row.size <= FEW else (),
+        texts=[f"{value:+.1f}" if abs(value) >= 0.05 else "" for value in rows.ravel()] if length <= 24 else (),
     )
+
+
+def strongest(values: np.ndarray, block: int) -> np.ndarray:
+    """Blocks of neighbours, each by its value of largest magnitude."""
+    padded = np.pad(values, (0, -len(values) % block)).reshape(-1, block)
+    return np.asarray(padded[np.arange(len(padded)), np.abs(np.nan_to_num(padded)).argmax(1)])

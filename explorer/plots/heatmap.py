@@ -13,8 +13,8 @@ from jaxtyping import Float, UInt8
 
 from explorer.plots.theme import BLUE, GREEN, GREY, ORANGE, PALETTES, Palette, color_scale, figure, safe
 
-MarkColor = Literal["selected", "ablated", "scored", "row", "cell"]
-MARK_COLORS: dict[MarkColor, str] = {"selected": BLUE, "ablated": ORANGE, "scored": GREEN, "row": GREY, "cell": ORANGE}
+MarkColor = Literal["selected", "ablated", "pinned", "row", "cell"]
+MARK_COLORS: dict[MarkColor, str] = {"selected": BLUE, "ablated": ORANGE, "pinned": GREEN, "row": GREY, "cell": ORANGE}
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,14 @@ class Heatmap:
     """One text a cell, row by row, drawn inside it."""
     marks: Sequence[Mark] = ()
     title: str = ""
+    tokens: int = 0
+    """Tokens that a cell spans on both axes of a target, where rows are destinations and columns sources; 0 elsewhere.
+    Pointing at a token there shows it in every such heatmap of the page."""
+
+    @property
+    def side(self) -> int:
+        """Cells of a target that are drawn; the rest of its pitch is a gap."""
+        return self.pitch if self.pitch == 1 else int((~np.isnan(self.values[: self.pitch, 0])).sum())
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -1,5 +1,6 @@
 """Whether the two prompts of a contrast pair have the same number of tokens, and where they part."""
 
+import itertools
 from difflib import SequenceMatcher
 
 from explorer.core.errors import PairError
@@ -14,6 +15,17 @@ def check_aligned(clean: Tokens, corrupt: Tokens) -> None:
         f"The prompts must have the same number of tokens, so that each position has its twin; they have {len(clean)} "
         f"and {len(corrupt)}. They differ here:\n{alignment(clean, corrupt)}\nReword one of them; nothing is cut off."
     )
+
+
+def columns(clean: Tokens, corrupt: Tokens) -> list[tuple[int | None, int | None]]:
+    """Positions of either prompt that stand above each other: equal tokens, then what took their place; None for a gap."""
+    if len(clean) == len(corrupt):
+        return [(position, position) for position in range(len(clean))]
+    matcher = SequenceMatcher(None, clean.ids, corrupt.ids, autojunk=False)
+    found: list[tuple[int | None, int | None]] = []
+    for _, a, a_end, b, b_end in matcher.get_opcodes():
+        found += itertools.zip_longest(range(a, a_end), range(b, b_end))
+    return found
 
 
 def alignment(clean: Tokens, corrupt: Tokens) -> str:

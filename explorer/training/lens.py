@@ -7,6 +7,7 @@ mean square) of the layer's stream, so that one learning rate serves all layers.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from explorer.core.errors import TrainingError
-from explorer.engine.backends import Engine
 from explorer.engine.edits import Tape
 from explorer.engine.forward import norm, soft_cap
 from explorer.engine.model import Model
@@ -50,8 +50,9 @@ class Translators(nn.Module):
         self.bias = nn.ParameterList([nn.Parameter(torch.zeros(d_model)) for _ in range(n)])
 
     def forward(self, layer: int, stream: Float[Tensor, "token d_model"]) -> Float[Tensor, "token d_model"]:
-        change = (stream @ self.right[layer].T) @ self.left[layer].T
-        return stream + change + self.sizes[layer] * self.bias[layer]
+        left, right, bias = self.left[layer], self.right[layer], self.bias[layer]
+        read: Tensor = stream + (stream @ right.T) @ left.T + bias * self.sizes[layer]
+        return read
 
     def lens(self, record: dict[str, Any]) -> TunedLens:
         left, right = (torch.stack([part.detach() for part in parts]) for parts in (self.left, self.right))
@@ -72,12 +73,16 @@ def lens_recipe(model: Model, steps: int | None = None, rank: int | None = None)
 
 
 def train_lens(
-    model: Model, recipe: LensRecipe, directory: Path | None = None, text: Path | None = None, progress: Progress | None = None
+    model: Model,
+    recipe: LensRecipe,
+    directory: Path | None = None,
+    text: Path | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """Train a lens, measure it on held-out text and write it; goes on from a checkpoint that lies in the directory.
 
     Without a directory it goes where the Lens page looks for it.  Returns the file.
-    Raises `TrainingError` (a model on the bridge, text that cannot be read, a checkpoint of another recipe), `LensError`.
+    Raises `BridgeError`, `TrainingError` (text that cannot be read, a checkpoint of another recipe), `LensError`.
     """
     path = own_path(model.info) if directory is None else directory / own_path(model.info).name
     checkpoint = path.with_name(CHECKPOINT)
@@ -104,11 +109,9 @@ def train_lens(
 
 
 def decoder_of(model: Model) -> Decoder:
-    if not isinstance(model.runtime, Engine):
-        raise TrainingError(f"{model.info.title} runs on the bridge; a lens is trained on the engine. {model.check.reason}")
     if model.info.n_layers < 2:
         raise TrainingError(f"{model.info.title} has one layer: after it the logit lens is the output already.")
-    return model.runtime.decoder
+    return model.decoder("Training a lens")
 
 
 def begin(model: Model, recipe: LensRecipe, rows: Int[Tensor, "row pos"]) -> Training:
@@ -178,7 +181,9 @@ def advance(model: Model, decoder: Decoder, training: Training, rows: Int[Tensor
         teacher = logits.softmax(-1)
         entropy = -float((teacher * logits.log_softmax(-1)).sum(-1).mean())
         cross = CrossEntropy(decoder, teacher)
-        found = [cross.backward(training.network(layer, stream), 1 / len(streams)) for layer, stream in enumerate(streams)]
+        found = [
+            cross.backward(training.network(layer, stream), 1 / len(streams)) for layer, stream in enumerate(streams)
+        ]
         return sum(found) / len(found) - entropy
 
     return take_step(training, backward)
@@ -189,7 +194,7 @@ def kl_by_layer(
 ) -> Iterator[float]:
     """Mean KL(output ‖ lens) after each layer, in nats, in the model's own precision."""
     totals = torch.zeros(model.info.n_layers - 1, dtype=torch.float64)
-    for row in rows.split(1):
+    for row in torch.split(rows, 1):
         streams, logits = streams_of(model, row)
         output = logits.log_softmax(-1)
         for layer, stream in enumerate(streams):
@@ -199,13 +204,19 @@ def kl_by_layer(
 
 
 def finished(
-    model: Model, decoder: Decoder, training: Training, source: str, rows: Int[Tensor, "row pos"], held: Int[Tensor, "row pos"]
+    model: Model,
+    decoder: Decoder,
+    training: Training,
+    source: str,
+    rows: Int[Tensor, "row pos"],
+    held: Int[Tensor, "row pos"],
 ) -> TunedLens:
     """The lens with its record, measured on the held-out texts."""
     recipe, network, info = training.recipe, training.network, model.info
     assert isinstance(recipe, LensRecipe) and isinstance(network, Translators)
-    rounded = network.lens({})
-    rounded = TunedLens(*(part.half().float() for part in (rounded.left, rounded.right, rounded.bias)), {})
+    exact = network.lens({})
+    left, right, bias = (part.half().float() for part in (exact.left, exact.right, exact.bias))
+    rounded = TunedLens(left, right, bias, {})
     record = {
         "model": info.key if not isinstance(CATALOG.get(info.key), WheelModel) else info.title,
         "weight_hash": info.weight_hash,
@@ -221,4 +232,4 @@ def finished(
         "kl_logit": [round(value, 4) for value in kl_by_layer(model, held, lambda layer, stream: stream)],
         "kl_tuned": [round(value, 4) for value in kl_by_layer(model, held, rounded.translate)],
     }
-    return TunedLens(rounded.left, rounded.right, rounded.bias, record)
+    return replace(rounded, record=record)

@@ -16,9 +16,58 @@ from explorer.models.catalog import CATALOG, TrainedModel
 from explorer.models.info import Progress
 from explorer.models.zoo.world import documents
 
-OPENERS = """The history of|In the morning,|She looked at|Scientists have found that|The best way to|Once upon a time, there was|My friend told me|According to the report,|In 1998,|The city of|He said that|When the rain stopped,|If you want to|There are three reasons why|The president of|It was a cold night in|Question: What is|def main():|Dear Sir,|The recipe calls for|They went to the|On the other hand,|The first thing to know about|At the end of the war,|Mathematics is|The teacher asked|A new study shows|I have always wanted|The company announced|Because of the storm,|For example,|The river flows|Music has|In this article,|The old man|We decided to|Most people think that|The theory of|After dinner,|During the summer,|The doctor gave|Three days later,|A good book|In the north of|The king and the queen|You should never|The capital of|Animals that live in|The computer|His sister""".split(
-    "|"
-)
+OPENERS = [
+    "The history of",
+    "In the morning,",
+    "She looked at",
+    "Scientists have found that",
+    "The best way to",
+    "Once upon a time, there was",
+    "My friend told me",
+    "According to the report,",
+    "In 1998,",
+    "The city of",
+    "He said that",
+    "When the rain stopped,",
+    "If you want to",
+    "There are three reasons why",
+    "The president of",
+    "It was a cold night in",
+    "Question: What is",
+    "def main():",
+    "Dear Sir,",
+    "The recipe calls for",
+    "They went to the",
+    "On the other hand,",
+    "The first thing to know about",
+    "At the end of the war,",
+    "Mathematics is",
+    "The teacher asked",
+    "A new study shows",
+    "I have always wanted",
+    "The company announced",
+    "Because of the storm,",
+    "For example,",
+    "The river flows",
+    "Music has",
+    "In this article,",
+    "The old man",
+    "We decided to",
+    "Most people think that",
+    "The theory of",
+    "After dinner,",
+    "During the summer,",
+    "The doctor gave",
+    "Three days later,",
+    "A good book",
+    "In the north of",
+    "The king and the queen",
+    "You should never",
+    "The capital of",
+    "Animals that live in",
+    "The computer",
+    "His sister",
+]
 """How texts that the model writes begin: half of them so, half with the first words of a document of the small world."""
 
 
@@ -48,7 +97,7 @@ def written_rows(model: Model, count: int, length: int, seed: int, progress: Pro
     rng, generator = Random(seed), torch.Generator().manual_seed(seed)
     worlds = [" ".join(text.split()[: rng.randint(3, 8)]) for text in documents(seed, count // 2)]
     starts = [encode(model, text) for text in [*worlds, *(rng.choice(OPENERS) for _ in range(count - len(worlds)))]]
-    width = min(min(map(len, starts)), length - 1)
+    width = min(*map(len, starts), length - 1)
     rows = torch.tensor([ids[:width] for ids in starts], device=model.info.device)
     past = KeyValues()
     fresh = rows

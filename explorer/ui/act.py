@@ -1,28 +1,39 @@
-"""The choice that a click opens: ablate a site by zero, mean or resampling, at all or chosen positions."""
+"""The choice that a click opens: ablate, patch, freeze or scale a site, at all or chosen positions."""
 
 from dataclasses import replace
 
 import streamlit as st
 
 from explorer.core.sites import Site
-from explorer.engine.interventions import AblationKind
 from explorer.prompts.tokens import visible
 from explorer.ui import session
 from explorer.ui.desk import Desk, problem_with
-from explorer.ui.state import Entry
+from explorer.ui.state import Entry, How
 
-CHOICES: dict[AblationKind, tuple[str, str]] = {
-    "zero": ("Zero", "Replace what it writes by zero."),
-    "mean": ("Mean", "Replace what it writes by its mean over all positions of the clean and the corrupt prompt."),
-    "resample": ("Resample", "Replace what it writes by what it writes at the same position of the corrupt prompt."),
+CHOICES: dict[How, tuple[str, str]] = {
+    "zero": ("Zero", "Replace it by zero."),
+    "mean": ("Mean", "Replace it by its mean over all positions of the clean and the corrupt prompt."),
+    "resample": ("Resample", "Replace it by its value at the same position of the corrupt prompt."),
+    "patch": ("Patch", "Replace it by its value at the same position of the other prompt of the pair."),
+    "freeze": ("Freeze", "Hold it at its value in the run without interventions, whatever the others do."),
+    "scale": ("Halve", "Multiply it by 0.5; the factor can be changed on the strip."),
 }
 
 
-def act(desk: Desk, site: Site, key: str, positions: tuple[int, ...] | None = None) -> None:
-    """Buttons that put an ablation of the site on the stack; `positions` fixes them, else they can be chosen."""
-    chosen = choose_positions(desk, key) if positions is None else positions
+def act(
+    desk: Desk,
+    site: Site,
+    key: str,
+    positions: tuple[int, ...] | None = None,
+    *,
+    choices: tuple[How, ...] = tuple(CHOICES),
+    choose: bool = True,
+) -> None:
+    """Buttons that put an entry for the site on the stack; `positions` fixes them, else they can be chosen."""
+    chosen = choose_positions(desk, key) if positions is None and choose else positions
     with st.container(horizontal=True, key=f"{key}_choices"):
-        for how, (label, help_text) in CHOICES.items():
+        for how in choices:
+            label, help_text = CHOICES[how]
             problem = why_not(desk, Entry(site, how, chosen))
             st.button(
                 label,
@@ -57,8 +68,10 @@ def choose_positions(desk: Desk, key: str) -> tuple[int, ...] | None:
 
 
 def why_not(desk: Desk, entry: Entry) -> str | None:
-    """Why an entry cannot be carried out here.  Its site and positions were clicked, so only resampling can fail."""
-    return problem_with(entry, desk.bench, desk.model, desk.tokens) if entry.how == "resample" else None
+    """Why an entry cannot be carried out here.  Its site and positions were clicked, so only values from elsewhere can fail."""
+    if entry.how not in ("resample", "patch"):
+        return None
+    return problem_with(entry, desk.bench, desk.model, desk.tokens, desk.bench.side)
 
 
 def present(site: Site) -> bool:
@@ -66,10 +79,10 @@ def present(site: Site) -> bool:
 
 
 def put(entry: Entry) -> None:
-    """Add an entry; one for the same site and positions is changed in place."""
+    """Add an entry; one for the same site, positions and prompts is changed in place."""
     entries = session.bench().entries
     for index, old in enumerate(entries):
-        if (old.site, old.positions) == (entry.site, entry.positions):
+        if (old.site, old.positions, old.on) == (entry.site, entry.positions, entry.on):
             session.set_entries((*entries[:index], replace(entry, enabled=True), *entries[index + 1 :]))
             return
     session.set_entries((*entries, entry))

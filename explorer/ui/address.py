@@ -1,25 +1,43 @@
 """Workbench to address and back.  Readable, versioned; what cannot be read is named, never guessed.
 
-    ?v=1&model=smollm2&clean=When+Mary…&answer=+Mary&do=L23H3:zero&do=L5.mlp_out:mean:3,4:off
+    ?v=2&model=smollm2&clean=When+Mary…&answer=+Mary&do=L23H3:zero&do=L5.mlp_out:scale:3,4:x0.5:clean:off
 
-`do` is one intervention: site : how [: positions] [: off], in the order of the stack.
+`do` is one intervention, in the order of the stack: site : how, then as needed positions, x and a factor, the prompt that
+it acts on alone, and off.  Version 1 knew fewer of these, so its addresses read as they are.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, get_args
 
+from explorer.analyses.lens import LensKind
+from explorer.analyses.token_attribution import TokenBaseline
+from explorer.analyses.weighted_attention import Weighting
 from explorer.core.errors import ExplorerError, StateError
 from explorer.core.pairs import ContrastPair
 from explorer.core.sites import Head, parse_site
-from explorer.engine.interventions import AblationKind
 from explorer.models.zoo.world import TASKS
+from explorer.plots.attention_figures import GridColor
 from explorer.plots.lens_figures import LensMode
 from explorer.prompts.tokens import Bos, visible
-from explorer.ui.state import PAIR_COUNTS, Entry, Scale, Score, Show, Workbench
+from explorer.ui.state import (
+    PAIR_COUNTS,
+    ActsOn,
+    Entry,
+    How,
+    LensOf,
+    LensScale,
+    Show,
+    Side,
+    Workbench,
+)
 
-VERSION = "1"
-MAX_TEXT, MAX_ENTRIES = 200_000, 200
+VERSION = "2"
+OLDER = ("1",)
+"""Versions whose addresses this one reads whole."""
+RENAMED = {"score": "color"}
+"""What older versions called a choice."""
+MAX_TEXT, MAX_ENTRIES, MAX_PINNED = 200_000, 200, 8
 PAIR_FIELDS = tuple(field.name for field in fields(ContrastPair))
 
 Params = Mapping[str, Sequence[str]]
@@ -34,7 +52,7 @@ def to_params(bench: Workbench) -> dict[str, list[str]]:
     plain = Workbench()
     for name in READERS:
         if (value := getattr(bench, name)) != getattr(plain, name):
-            params[name] = [str(value)]
+            params[name] = [WRITERS.get(name, str)(value)]
     return params
 
 
@@ -44,8 +62,9 @@ def from_params(params: Params) -> tuple[Workbench, list[str]]:
         return Workbench(), []
     notes: list[str] = []
     version = last(params, "v") or VERSION
-    if version != VERSION:
+    if version not in (VERSION, *OLDER):
         notes.append(f"The address was written by version {shown(version)}; this is {VERSION}. What it shares is kept.")
+    params = {RENAMED.get(name, name) if version in OLDER else name: found for name, found in params.items()}
     bench = replace(Workbench(), model=last(params, "model") or Workbench().model, pair=read_pair(params, notes))
     for name, reader in READERS.items():
         text = last(params, name)
@@ -85,20 +104,36 @@ def write_entry(entry: Entry) -> str:
     parts = [str(entry.site), entry.how]
     if entry.positions is not None:
         parts.append(",".join(map(str, entry.positions)))
+    if entry.how == "scale":
+        parts.append(f"x{entry.factor!r}")
+    if entry.on != "both":
+        parts.append(entry.on)
     if not entry.enabled:
         parts.append("off")
     return ":".join(parts)
 
 
 def read_entry(text: str) -> Entry:
-    """The entry of `site:how[:positions][:off]`; `StateError` for anything else."""
+    """The entry of `site:how[:positions][:x0.5][:clean|corrupt][:off]`; `StateError` for anything else."""
     name, how, *rest = [*text.split(":"), ""] if ":" not in text else text.split(":")
-    site = parse_site(name)
-    enabled = rest[-1:] != ["off"]
-    numbers = rest if enabled else rest[:-1]
-    if len(numbers) > 1:
-        raise StateError("expected site:how[:positions][:off]")
-    return Entry(site, one_of(AblationKind)(how), read_positions(numbers[0]) if numbers else None, enabled)
+    found: dict[str, Any] = {"site": parse_site(name), "how": one_of(How)(how)}
+    for part in rest:
+        field, value = read_part(part)
+        if field in found:
+            raise StateError("expected site:how[:positions][:x0.5][:clean or corrupt][:off]")
+        found[field] = value
+    return Entry(**found)
+
+
+def read_part(part: str) -> tuple[str, Any]:
+    """Which field of an entry a part sets, and to what."""
+    if part == "off":
+        return "enabled", False
+    if part in get_args(ActsOn):
+        return "on", part
+    if part.startswith("x"):
+        return "factor", read_number(part[1:], -100.0, 100.0)
+    return "positions", read_positions(part)
 
 
 def read_positions(text: str) -> tuple[int, ...]:
@@ -155,14 +190,24 @@ def read_count(text: str) -> int:
     return int(text)
 
 
-def read_temperature(text: str) -> float:
+def read_number(text: str, low: float, high: float) -> float:
     try:
         value = float(text)
     except ValueError:
-        value = -1.0
-    if not 0 <= value <= 2:
-        raise StateError(f"{shown(text)} is no temperature from 0 to 2")
+        value = float("nan")
+    if not low <= value <= high:
+        raise StateError(f"{shown(text)} is no number from {low:g} to {high:g}")
     return value
+
+
+def read_heads(text: str) -> tuple[Head, ...]:
+    return tuple(dict.fromkeys(read_head(name) for name in text.split(",")[:MAX_PINNED]))
+
+
+def read_text(text: str) -> str:
+    if len(text) > 200:
+        raise StateError(f"{shown(text)} is longer than 200 characters")
+    return text
 
 
 def last(params: Params, name: str) -> str | None:
@@ -177,21 +222,34 @@ def shown(text: str) -> str:
 
 READERS: dict[str, Callable[[str], Any]] = {
     "bos": one_of(Bos),
+    "side": one_of(Side),
     "position": whole(0, 999_999),
-    "head": read_head,
     "show": one_of(Show),
-    "score": one_of(Score),
+    "head": read_head,
+    "pinned": read_heads,
+    "color": one_of(GridColor),
+    "weighting": one_of(Weighting),
+    "source": whole(0, 999_999),
+    "lens": one_of(LensKind),
+    "lens_of": one_of(LensOf),
     "lens_mode": one_of(LensMode),
     "lens_layer": whole(0, 9_999),
-    "scale": one_of(Scale),
+    "lens_from": whole(0, 9_999),
+    "lens_to": whole(0, 9_999),
+    "lens_find": read_text,
+    "follow": read_text,
+    "scale": one_of(LensScale),
     "component": read_component,
+    "token_baseline": one_of(TokenBaseline),
     "task": read_task,
     "n_pairs": read_count,
     "task_seed": whole(0, 999_999),
     "held_out": read_switch,
     "only_right": read_switch,
     "n_new": whole(1, 50),
-    "temperature": read_temperature,
+    "temperature": lambda text: read_number(text, 0.0, 2.0),
     "seed": whole(0, 999_999_999),
 }
 """How each choice of a page is read."""
+WRITERS: dict[str, Callable[[Any], str]] = {"pinned": lambda heads: ",".join(map(str, heads))}
+"""How a choice is written, where `str` would not do."""

@@ -1,39 +1,48 @@
-"""Parts of the Attention page."""
+"""Parts of the Attention page: the grid of all heads, and heads side by side."""
 
+import re
 from dataclasses import dataclass
-from typing import Any, get_args
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from explorer.analyses.attention import HEAD_TYPES, NAMED_ABOVE, Attention, attention
+from explorer.analyses.attribution import direct_logit_attribution
+from explorer.analyses.weighted_attention import WEIGHTINGS, Weighting, weighted_attention
 from explorer.core.errors import ExplorerError
-from explorer.core.sites import Head
+from explorer.core.sites import Head, HeadPart
 from explorer.plots import attention_figures as plots
+from explorer.plots.attention_figures import GRID_COLORS, GridColor
 from explorer.ui import session
+from explorer.ui.ablation_effects import ablation_effects
 from explorer.ui.act import act
+from explorer.ui.data import data_menu
 from explorer.ui.desk import Desk, message
 from explorer.ui.heatmap import heatmap
 from explorer.ui.show import show_control, shown_run
-from explorer.ui.state import Score, Show
+from explorer.ui.state import Show
+from explorer.ui.terms import help_for
 
-SCORE_HELP = (
-    "Mean attention on repeated random tokens (r1 … rn r1 … rn), second half. Previous token: to i−1. Duplicate token: to the "
-    "same token's first occurrence, i−n. Induction: to the token after it, i−n+1. First token: to position 0. A score says "
-    "where a head looks, not what it does; ablate the head to see that."
-)
+COLOR_HELP = help_for(
+    "previous-token score", "duplicate-token score", "induction score", "first-token score", "null (of a head score)",
+    "attention entropy", "direct logit attribution", "ablation effect",
+)  # fmt: skip
+WEIGHTING_HELP = help_for("attention pattern", "value-weighted attention", "contribution-weighted attention")
 
 
 @dataclass(frozen=True)
 class Views:
     baseline: Attention
     changed: Attention
+    weighted: tuple[np.ndarray, np.ndarray] | None
+    """Baseline and changed patterns under the chosen weighting; None for plain attention."""
 
     def patterns(self, show: Show) -> np.ndarray:
-        if show == "baseline":
-            return self.baseline.patterns
-        return self.changed.patterns if show == "changed" else self.changed.patterns - self.baseline.patterns
+        before, after = self.weighted or (self.baseline.patterns, self.changed.patterns)
+        return before if show == "baseline" else after if show == "changed" else after - before
 
 
 def compute(desk: Desk) -> Views | None:
@@ -44,35 +53,108 @@ def compute(desk: Desk) -> Views | None:
     except ExplorerError as error:
         message("attention_error", "Attention is not shown.", error)
         return None
-    return Views(baseline, changed)
+    return Views(baseline, changed, weighted(desk, desk.bench.weighting))
 
 
-def grid(desk: Desk, views: Views) -> None:
-    """All heads as thumbnails."""
+def weighted(desk: Desk, weighting: Weighting) -> tuple[np.ndarray, np.ndarray] | None:
+    if weighting == "attention":
+        return None
+
+    def read(stack: Any) -> np.ndarray:
+        return weighted_attention(
+            desk.model, desk.tokens.text, stack, weighting=weighting, answer=desk.answer, distractor=desk.distractor,
+            bos=desk.bench.bos,
+        )  # fmt: skip
+
+    try:
+        before = read(())
+        return before, read(desk.stack) if desk.changed else before
+    except ExplorerError as error:
+        message("weighting_error", f"{weighting.capitalize()} patterns are not shown; plain attention is.", error)
+        return None
+
+
+def controls(desk: Desk) -> None:
+    """What all heads are shown by."""
     bench = desk.bench
     with st.container(horizontal=True, vertical_alignment="bottom"):
         show_control(desk)
         st.selectbox(
-            "Outline by head type", get_args(Score), help=SCORE_HELP, width=180, **session.bound("score", bench.score)
+            "Patterns", WEIGHTINGS, help=WEIGHTING_HELP, width=190, **session.bound("weighting", bench.weighting)
         )
-    show = shown_run(desk)
-    scores = None if bench.score == "none" else scores_of(views, show, bench.score)
-    shown = plots.grid(
-        views.patterns(show),
-        difference=show == "difference",
-        ablated=[head for head in bench.ablated_heads() if fits(desk, head)],
-        selected=clamped(desk),
-        scores=scores,
-        score_name=bench.score,
-    )
-    heatmap(shown, "head_grid", select_head)
+        st.selectbox("Grid", GRID_COLORS, help=COLOR_HELP, width=190, **session.bound("color", bench.color))
+
+
+def grid(desk: Desk, views: Views) -> None:
+    """All heads, as thumbnails or as one number each."""
+    bench, show = desk.bench, shown_run(desk)
+    common: dict[str, Any] = {
+        "ablated": [head for head in bench.changed_heads() if fits(desk, head)],
+        "pinned": [head for head in bench.pinned if fits(desk, head)],
+        "selected": clamped(desk),
+    }
+    scores = None if bench.color == "patterns" else head_numbers(desk, views, bench.color, show)
+    if scores is None:
+        signed = show == "difference" or (bench.weighting == "contribution" and views.weighted is not None)
+        shown = plots.grid(views.patterns(show), signed=signed, **common)
+    else:
+        difference = show == "difference" and bench.color != "ablation effect"
+        shown = plots.score_grid(scores, bench.color, difference=difference, **common)
+    heatmap(shown, "head_grid", select_head, on_collect=pin, on_clear=clear_selection, locked=locked(desk))
     st.caption(
-        "Layer 0 at the bottom; in each thumbnail destinations run down, sources across. Dotted: open on the right. Orange: ablated."
+        "Layer 0 at the bottom; destinations run down, sources across. Dotted: open on the right; orange: changed; green: pinned. "
+        "Ctrl-click pins a head; pointing at a token shows it in all heads, clicking a row of a large pattern holds it."
     )
+    data_menu("heads", lambda: heads_frame(views), views.changed.provenance)
 
 
-def scores_of(views: Views, show: Show, score: Any) -> np.ndarray:
-    return (views.baseline if show == "baseline" else views.changed).scores[score]
+def locked(desk: Desk) -> tuple[int, int | None] | None:
+    """The destination and source that stay marked in all heads: those that were clicked."""
+    return None if desk.bench.position is None else (desk.position, source_of(desk))
+
+
+def source_of(desk: Desk) -> int | None:
+    source = desk.bench.source
+    return source if source is not None and source <= desk.position else None
+
+
+def heads_frame(views: Views) -> pd.DataFrame:
+    if views.changed is views.baseline:
+        return views.baseline.frame
+    return views.baseline.frame.merge(views.changed.frame, on=["layer", "head"], suffixes=(", baseline", ", changed"))
+
+
+def head_numbers(desk: Desk, views: Views, color: GridColor, show: Show) -> np.ndarray | None:
+    """One number a head; None, with a message or a button in place, where it is not there."""
+    if color == "ablation effect":
+        return ablation_effects(desk)
+
+    def of(view: Attention, stack: Any) -> np.ndarray:
+        if color == "entropy":
+            return view.entropy
+        if color == "direct contribution":
+            return direct_contributions(desk, stack)
+        scores: np.ndarray = view.scores[color]  # type: ignore[index]
+        return scores
+
+    try:
+        if show == "baseline":
+            return of(views.baseline, ())
+        after = of(views.changed, desk.stack)
+        return after if show == "changed" else after - of(views.baseline, ())
+    except ExplorerError as error:
+        message("color_error", f"The grid cannot show {color}; it shows patterns.", error)
+        return None
+
+
+def direct_contributions(desk: Desk, stack: Any) -> np.ndarray:
+    """[layer, head] part of the objective that each head writes straight into the logits."""
+    found = direct_logit_attribution(
+        desk.model, desk.tokens.text, stack, answer=desk.answer, distractor=desk.distractor, position=desk.position,
+        bos=desk.bench.bos,
+    )  # fmt: skip
+    rows = found.frame[found.frame["kind"] == "head"]["changed"].to_numpy()
+    return rows.reshape(desk.model.info.n_layers, -1)
 
 
 def fits(desk: Desk, head: Head) -> bool:
@@ -88,61 +170,130 @@ def select_head(layer: int, number: int) -> None:
     session.update(head=Head(layer, number))
 
 
+def pin(layer: int, number: int) -> None:
+    """Pin a head, or take it off again."""
+    head, pinned = Head(layer, number), session.bench().pinned
+    kept = tuple(each for each in pinned if each != head)
+    session.update(pinned=kept if head in pinned else (*pinned, head)[-MOST_PINNED:])
+
+
+MOST_PINNED = 6
+
+
+def clear_selection() -> None:
+    session.update(position=None, source=None, pinned=())
+
+
 def one_head(desk: Desk, views: Views) -> None:
     """The chosen head, large, with the choice of what to do with it."""
     head = clamped(desk)
     if head != desk.bench.head:
         st.caption(f"{desk.bench.head} is not a head of this model; {head} is shown.")
     with st.container(border=True, key="head_panel"):
-        st.markdown(f"**{head}**: {types_in_words(views, head)}", help=SCORE_HELP)
+        st.markdown(f"**{head}**: {types_in_words(views, head)}", help=COLOR_HELP)
         act(desk, head, "act_head")
-    texts = desk.tokens.texts
-    show = shown_run(desk)
-    pattern = views.patterns(show)[head.layer, head.head]
-    large = plots.head(pattern, texts, difference=show == "difference", title=f"{head}, {show}", selected=desk.position)
-    heatmap(large, "head_large", read_row)
-    if show == "changed":
-        before = views.baseline.patterns[head.layer, head.head]
-        heatmap(plots.head(before, texts, title=f"{head}, baseline", selected=desk.position), "head_before", read_row)
+        pattern = HeadPart(head.layer, head.head, "pattern")
+        st.caption("Its attention pattern alone:")
+        act(desk, pattern, "act_pattern", choices=("zero", "freeze", "patch"), choose=False)
+    large(desk, views, head, "head_large")
 
 
-def read_row(destination: int, source: int) -> None:
-    """A click on a row reads the prediction after that destination."""
-    session.update(position=destination)
+def large(desk: Desk, views: Views, head: Head, key: str) -> None:
+    """A head's pattern, changed above baseline."""
+    show, weighting = shown_run(desk), desk.bench.weighting
+    runs = ("changed", "baseline") if show == "changed" else (show,)
+    signed = show == "difference" or (weighting == "contribution" and views.weighted is not None)
+    patterns = [views.patterns(run)[head.layer, head.head] for run in runs]  # type: ignore[arg-type]
+    high = max(plots.full_color(pattern, signed, None) for pattern in patterns)
+    for number, (run, pattern) in enumerate(zip(runs, patterns, strict=True)):
+        picture = plots.head(
+            pattern, desk.tokens.texts, signed=signed, high=high, legend=weighting, title=f"{head}, {run}",
+            selected=(desk.position, source_of(desk)),
+        )  # fmt: skip
+        click = partial(read_cell, picture.tokens)
+        heatmap(picture, key if number == 0 else f"{key}_{run}", click, on_clear=clear_selection)
+
+
+def read_cell(block: int, row: int, column: int) -> None:
+    """A click reads the prediction after that destination, and takes apart why the head looks at that source."""
+    session.update(position=row * block, source=min(column, row) * block)
+
+
+def side_by_side(desk: Desk, views: Views) -> None:
+    """Pinned heads, in columns."""
+    pinned = [head for head in desk.bench.pinned if fits(desk, head)]
+    if not pinned:
+        return
+    st.markdown("**Pinned heads**")
+    for start in range(0, len(pinned), 3):
+        for column, head in zip(st.columns(3), pinned[start : start + 3], strict=False):
+            with column:
+                st.button(
+                    f"Unpin {head}", key=f"unpin_{head}", type="tertiary", icon=":material/keep_off:",
+                    **session.calling(pin, head.layer, head.head),
+                )  # fmt: skip
+                large(desk, views, head, f"pinned_{head}")
 
 
 def types_in_words(views: Views, head: Head) -> str:
     parts = []
     for name in HEAD_TYPES:
         before, after = (float(view.scores[name][head.layer, head.head]) for view in (views.baseline, views.changed))
+        null = float(views.changed.nulls[name][head.layer, head.head])
         value = f"{before:.2f}" if round(before, 2) == round(after, 2) else f"{before:.2f} → {after:.2f}"
-        parts.append(f"{name} {value}")
+        parts.append(f"{name} {value} (null {null:.2f})")
     return " · ".join(parts)
 
 
-def head_types(views: Views) -> None:
-    """The heads that a type names in the changed run, strongest first, with both runs' scores of that type."""
-    frame = views.changed.frame
-    named = [
-        (int(layer), int(head), name)
-        for name in HEAD_TYPES
-        for layer, head in frame.loc[frame["type"] == name, ["layer", "head"]].to_numpy()
-    ]
-    table = pd.DataFrame(
-        {
-            "head": [f"L{layer}H{head}" for layer, head, _ in named],
-            "type": [name for *_, name in named],
-            "baseline": [views.baseline.scores[name][layer, head] for layer, head, name in named],
-            "changed": [views.changed.scores[name][layer, head] for layer, head, name in named],
-        }
-    )
-    with st.expander(
-        f"Head types: {len(table)} {'head scores' if len(table) == 1 else 'heads score'} above {NAMED_ABOVE}",
+def head_types(desk: Desk, views: Views) -> None:
+    """Every head with its scores, strongest first; a search narrows them, and choosing a row opens its head."""
+    named = int((views.changed.frame["type"] != "").sum())
+    area: Any = st.expander(
+        f"Find heads: {named} {'head has' if named == 1 else 'heads have'} a type (score above {NAMED_ABOVE})",
         key="head_types",
-    ):
-        st.caption(SCORE_HELP)
+        on_change="rerun",
+    )
+    if not area.open:
+        return
+    with area:
+        wanted = st.text_input("Search", key="find_heads", placeholder="induction, L23, L9H6 …")
+        frame = found_heads(both_scores(views), wanted)
         if views.changed.left_out:
             left_out = ", ".join(map(str, views.changed.left_out))
             st.caption(f"The scores leave out what is tied to this prompt's positions: {left_out}.")
-        ordered = table.sort_values(["type", "changed"], ascending=[True, False])
-        st.dataframe(ordered.round(3), hide_index=True, width="stretch")
+        if frame.empty:
+            st.caption(f"No head matches. Search for a type ({', '.join(HEAD_TYPES)}), a layer (L23) or a head (L9H6).")
+            return
+        event: Any = st.dataframe(
+            frame.round(3), hide_index=True, width="stretch", on_select="rerun", selection_mode="single-row",
+            key=f"head_table_{wanted}", height=min(420, 38 + 35 * len(frame)),
+        )  # fmt: skip
+        for row in event.selection.rows:
+            name = str(frame.iloc[row]["name"])
+            layer, number = map(int, re.findall(r"\d+", name))
+            st.button(f"Open {name}", key="open_found", on_click=select_head, args=(layer, number))
+
+
+def both_scores(views: Views) -> pd.DataFrame:
+    """The changed run's table, with the baseline's scores where they are not the same run."""
+    frame = views.changed.frame
+    if views.changed is views.baseline:
+        return frame
+    return frame.assign(**{f"{name}, baseline": views.baseline.frame[name] for name in HEAD_TYPES})
+
+
+def found_heads(frame: pd.DataFrame, wanted: str) -> pd.DataFrame:
+    """Heads that a search names: by type (strongest first), by layer or by name; all by their strongest score without one."""
+    table = frame.assign(name=[f"L{row.layer}H{row.head}" for row in frame.itertuples()])
+    scores = [column for column in table if str(column).startswith(HEAD_TYPES)]
+    columns = ["name", "type", *scores, "entropy"]
+    text = wanted.strip().lower()
+    for name in HEAD_TYPES:
+        if text and name.startswith(text.removesuffix(" heads").removesuffix("s")):
+            return table.sort_values(name, ascending=False)[columns]
+    if text:
+        whole = bool(re.fullmatch(r"l\d+h\d+", text))
+        names = table["name"].str.lower()
+        table = table[names.eq(text) if whole else names.str.startswith(f"{text}h")]
+    best = table[list(HEAD_TYPES)].max(axis=1).sort_values(ascending=False).index
+    return table.loc[best, columns]

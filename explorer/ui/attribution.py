@@ -3,27 +3,25 @@
 from collections.abc import Hashable
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 
-from explorer.analyses.attribution import Attribution, direct_logit_attribution
+from explorer.analyses.attribution import Attribution, direct_logit_attribution, neuron_attribution
 from explorer.core.errors import ExplorerError
-from explorer.core.sites import Head, parse_site
+from explorer.core.sites import Head, MlpOut, parse_site
 from explorer.plots import attribution_figures as plots
 from explorer.ui import session
-from explorer.ui.act import act
+from explorer.ui.act import act, put
+from explorer.ui.data import data_menu
 from explorer.ui.desk import Desk, message
 from explorer.ui.heatmap import heatmap
 from explorer.ui.html import grid as text_grid
 from explorer.ui.show import show_control, shown_run
+from explorer.ui.state import Entry
+from explorer.ui.terms import help_for
 
-HELP = (
-    "Direct logit attribution: each component's write to the residual stream, read by the unembedding as "
-    "W_U[answer] − W_U[distractor] with the final norm's scale of this run (Elhage et al. 2021; Wang et al. 2022). It counts "
-    "what goes straight to the logits; what later layers make of a write is not in it. Observed, not a cause: ablate to see."
-)
-SHOWN_ROWS = 12
-LONGEST = 40
-"""Sources are drawn for prompts of up to so many tokens."""
+HELP = help_for("direct logit attribution")
+SHOWN_ROWS, SHOWN_NEURONS = 12, 6
 
 
 def compute(desk: Desk) -> Attribution | None:
@@ -50,6 +48,7 @@ def grid(desk: Desk, found: Attribution) -> None:
         show_control(desk)
     picture = plots.grid(found, shown_run(desk), desk.bench.component)
     heatmap(picture, "attribution_grid", lambda layer, column: choose(plots.component_at(found, layer, column)))
+    data_menu("attribution", lambda: found.frame, found.provenance)
     st.caption(
         "Layer 0 at the bottom. Blue adds to the answer, orange to the distractor. Embeddings and the last biases are in the "
         "table. Click a component to see where its part comes from, and to ablate it."
@@ -75,6 +74,16 @@ def sum_check(found: Attribution) -> None:
     )
 
 
+def by_token(found: Attribution) -> None:
+    """What the heads bring from each token, all together."""
+    st.markdown("**By source token**", help=HELP)
+    heatmap(plots.by_token(found), "attribution_tokens")
+    frame = pd.DataFrame(
+        {"pos": range(len(found.tokens)), "token": found.tokens.texts, "logits": found.by_token.numpy()}
+    )
+    data_menu("by_token", lambda: frame, found.provenance)
+
+
 def component_panel(desk: Desk, found: Attribution) -> None:
     """The chosen component: its part, its sources, and what can be done to it."""
     rows = found.frame.set_index("component")
@@ -88,8 +97,39 @@ def component_panel(desk: Desk, found: Attribution) -> None:
         st.markdown(f"**{name}**: {part} logits, directly", help=HELP)
         site = parse_site(name)
         act(desk, site, "act_component")
-        if isinstance(site, Head) and len(desk.tokens) <= LONGEST:
+        if isinstance(site, Head):
             heatmap(plots.sources(found, site.layer, site.head), "attribution_sources", lambda row, column: None)
+        if isinstance(site, MlpOut):
+            neurons(desk, site)
+
+
+def neurons(desk: Desk, site: MlpOut) -> None:
+    """The neurons of an MLP that weigh most; each can be ablated."""
+    try:
+        frame = neuron_attribution(
+            desk.model, desk.tokens.text, desk.stack, layer=site.layer, answer=desk.answer, distractor=desk.distractor,
+            position=desk.position, bos=desk.bench.bos,
+        )  # fmt: skip
+    except ExplorerError as error:
+        message("neuron_error", "Its neurons cannot be told apart.", error)
+        return
+    order = frame["changed"].abs().sort_values(ascending=False).index
+    top = frame.loc[order[:SHOWN_NEURONS]]
+    share = frame["changed"].abs().sort_values(ascending=False)
+    st.caption(
+        f"{len(frame):,} neurons; the {len(top)} largest hold {share.iloc[: len(top)].sum() / max(share.sum(), 1e-12):.0%} of the sum of "
+        "magnitudes. Logits, directly.",
+        help=HELP,
+    )
+    for row in top.to_dict("records"):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.text(f"{row['component']}  {row['changed']:+.3f}")
+            st.button(
+                "Zero",
+                key=f"zero_{row['component']}",
+                **session.calling(put, Entry(parse_site(str(row["component"])), "zero")),
+            )
+    data_menu("neurons", lambda: frame)
 
 
 def largest(desk: Desk, found: Attribution) -> None:
@@ -100,10 +140,7 @@ def largest(desk: Desk, found: Attribution) -> None:
     top = frame.loc[order[:SHOWN_ROWS], head]
     rows = [[str(row["component"]), str(row["kind"]), *signed(row, head[2:])] for row in top.to_dict("records")]
     st.html(text_grid(head, rows))
-    st.caption(f"The {len(rows)} largest of {len(frame)} rows; the file has all.")
-    st.download_button(
-        "Download all rows (CSV)", frame.to_csv(index=False), "attribution.csv", "text/csv", icon=":material/download:"
-    )
+    st.caption(f"The {len(rows)} largest of {len(frame)} rows; the data menu has all.")
 
 
 def signed(row: dict[Hashable, Any], names: list[str]) -> list[str]:

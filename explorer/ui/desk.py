@@ -4,13 +4,17 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from explorer.analyses.leave_one_out import leave_one_out
 from explorer.analyses.prediction import Prediction, prediction
 from explorer.core.errors import AnswerError, ExplorerError, PromptError
-from explorer.engine.interventions import Ablate
+from explorer.engine.interventions import SiteIntervention
 from explorer.engine.model import Model
 from explorer.prompts.tokens import Tokens
-from explorer.ui import models, session, strip
-from explorer.ui.state import Entry, Workbench
+from explorer.ui import history, models, session, strip
+from explorer.ui.state import Entry, Side, Workbench
+
+EFFECTS_UP_TO = 8
+"""Entries whose own effects are measured at every click: one run each."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +24,9 @@ class Desk:
     bench: Workbench
     model: Model
     tokens: Tokens
-    stack: tuple[Ablate, ...]
-    """The interventions that are on and fit the model and prompt."""
+    """Of the prompt that the pages show."""
+    stack: tuple[SiteIntervention, ...]
+    """The interventions that are on, fit the model, and act on that prompt."""
     position: int
     """Position whose next token is read."""
     answer: str
@@ -59,33 +64,65 @@ def dismiss_notes() -> None:
 def set_up(bench: Workbench, model: Model | None) -> Desk | None:
     """Fit the workbench to its model.  Draws the sidebar, and a message in place of what cannot be done."""
     if model is None:
-        strip.draw(bench, {}, None)
+        strip.draw(strip.Strip(bench))
         return None
     try:
-        tokens = model.tokenize(bench.pair.clean, bench.bos)
+        tokens = model.tokenize(bench.prompt, bench.bos)
     except PromptError as error:
-        strip.draw(bench, {}, None)
-        message("prompt_error", "The prompt cannot be run.", error)
+        strip.draw(strip.Strip(bench))
+        message("prompt_error", f"The {bench.side} prompt cannot be run.", error)
         return None
-    found = {entry: problem_with(entry, bench, model, tokens) for entry in bench.entries}
-    problems = {entry: problem for entry, problem in found.items() if problem is not None}
-    stack = tuple(entry.intervention(bench.pair) for entry in bench.entries if entry.enabled and entry not in problems)
+    problems, stack = fitted(bench, model, tokens, bench.side)
     answer, distractor = checked_answers(bench, model)
     position = len(tokens) - 1 if bench.position is None else min(bench.position, len(tokens) - 1)
-    predicted = prediction(
-        model, bench.pair.clean, stack, answer=answer, distractor=distractor, position=position, bos=bench.bos
-    )
-    strip.draw(bench, problems, predicted)
-    return Desk(bench, model, tokens, stack, position, answer, distractor, predicted)
+    try:
+        predicted = prediction(
+            model, bench.prompt, stack, answer=answer, distractor=distractor, position=position, bos=bench.bos
+        )
+    except ExplorerError as error:
+        strip.draw(strip.Strip(bench, problems))
+        message("run_error", "The prompt cannot be run under these interventions.", error)
+        return None
+    desk = Desk(bench, model, tokens, stack, position, answer, distractor, predicted)
+    strip.draw(strip.Strip(bench, problems, predicted, own_effects(desk, problems), tokens.texts))
+    history.note(bench, predicted)
+    return desk
 
 
-def problem_with(entry: Entry, bench: Workbench, model: Model, tokens: Tokens) -> str | None:
+def fitted(
+    bench: Workbench, model: Model, tokens: Tokens, side: Side
+) -> tuple[dict[Entry, str], tuple[SiteIntervention, ...]]:
+    """Why entries do not fit this model and prompt, and the interventions of those that are on and do."""
+    acting = [entry for entry in bench.entries if entry.acts_on(side)]
+    found = {entry: problem_with(entry, bench, model, tokens, side) for entry in acting}
+    problems = {entry: problem for entry, problem in found.items() if problem is not None}
+    stack = [entry.intervention(bench.pair, side) for entry in acting if entry.enabled and entry not in problems]
+    return problems, tuple(stack)
+
+
+def problem_with(entry: Entry, bench: Workbench, model: Model, tokens: Tokens, side: Side) -> str | None:
     """Why an entry does not fit this model and prompt; None if it does."""
     try:
-        model.edits(tokens, (entry.intervention(bench.pair),))
+        model.edits(tokens, (entry.intervention(bench.pair, side),))
     except ExplorerError as error:
         return str(error)
     return None
+
+
+def own_effects(desk: Desk, problems: dict[Entry, str]) -> dict[int, float]:
+    """What each line at work does to the objective: line number -> logits, with it minus without it."""
+    lines = [
+        number
+        for number, entry in enumerate(desk.bench.entries)
+        if entry.enabled and entry not in problems and entry.acts_on(desk.bench.side)
+    ]
+    if not desk.answer or not 1 <= len(lines) <= EFFECTS_UP_TO:
+        return {}
+    effects = leave_one_out(
+        desk.model, desk.tokens.text, desk.stack, answer=desk.answer, distractor=desk.distractor,
+        position=desk.position, bos=desk.bench.bos,
+    )  # fmt: skip
+    return dict(zip(lines, effects, strict=True))
 
 
 def checked_answers(bench: Workbench, model: Model) -> tuple[str, str]:

@@ -121,7 +121,7 @@ function drawHeading(spec, plot, context) {
   context.fillText(number((spec.low + spec.high) / 2), right - width / 2, y + 11);
 }
 
-function drawMarks(spec, plot, context, walked) {
+function drawMarks(spec, plot, context, walked, color) {
   const side = (spec.pitch > 1 ? 1 - 1 / spec.pitch : 1);
   const around = (row, column, span, color, opacity, dash, grow) => {
     const [x, y] = corner(spec, plot, row, column);
@@ -136,27 +136,78 @@ function drawMarks(spec, plot, context, walked) {
     const dash = mark.kind === "selected" || mark.kind === "row" ? [4, 3] : [];
     around(mark.row, whole ? 0 : mark.column, whole ? spec.columns : 1, mark.color, mark.opacity, dash, mark.kind === "selected" ? 2 : 0.5);
   }
-  if (walked) around(walked.row, walked.column, 1, getComputedStyle(context.canvas).color, 1, [], 1);
+  if (walked) around(walked.row, walked.column, 1, color, 1, [], 1);
 }
 
 function draw(root) {
-  const { spec, walked } = root.state;
+  const { spec } = root.state;
   const canvas = root.querySelector("canvas"), context = canvas.getContext("2d");
   const width = root.clientWidth, ratio = window.devicePixelRatio || 1;
   if (!width) return;
-  [canvas.width, canvas.height, canvas.style.height] = [width * ratio, spec.height * ratio, `${spec.height}px`];
+  for (const each of [canvas, root.querySelector(".ce-over")]) {
+    [each.width, each.height, each.style.height] = [width * ratio, spec.height * ratio, `${spec.height}px`];
+  }
   context.scale(ratio, ratio);
+  root.state.plot = paint(root, context, width);
+  canvas.setAttribute("aria-label", `${spec.title || spec.legend || "heatmap"}: ${spec.rows} by ${spec.columns}. Arrow keys walk, Enter opens, Escape clears.`);
+  canvas.dataset.plot = JSON.stringify({ ...root.state.plot, rows: spec.rows, columns: spec.columns, upwards: spec.upwards, pitch: spec.pitch });
+  canvas.dataset.shown = `${spec.title} ${checksum(spec.cells)} ${JSON.stringify(spec.marks)}`;
+  drawLinked(root);
+}
+
+function paint(root, context, width) {
+  const { spec, walked } = root.state;
   context.fillStyle = getComputedStyle(root).color;
   const plot = layoutOf(spec, context, width);
-  root.state.plot = plot;
   drawCells(spec, plot, context);
   drawTexts(spec, plot, context);
   drawAxes(spec, plot, context);
   drawHeading(spec, plot, context);
-  drawMarks(spec, plot, context, walked);
-  canvas.setAttribute("aria-label", `${spec.title || spec.legend || "heatmap"}: ${spec.rows} by ${spec.columns}. Arrow keys walk, Enter opens.`);
-  canvas.dataset.plot = JSON.stringify({ ...plot, rows: spec.rows, columns: spec.columns, upwards: spec.upwards });
-  canvas.dataset.shown = `${spec.title} ${checksum(spec.cells)} ${JSON.stringify(spec.marks)}`;
+  drawMarks(spec, plot, context, walked, getComputedStyle(root).color);
+  return plot;
+}
+
+// A token that is pointed at in any attention heatmap, or locked, is drawn in all of them: destination rows, source columns.
+function drawLinked(root) {
+  const over = root.querySelector(".ce-over"), context = over.getContext("2d"), { spec, plot, linked } = root.state;
+  context.setTransform(1, 0, 0, 1, 0, 0);
+  context.clearRect(0, 0, over.width, over.height);
+  const token = linked ?? spec.locked;
+  over.dataset.linked = spec.tokens && token ? `${token.dest},${token.source ?? ""}` : "";
+  if (!spec.tokens || !token || !plot) return;
+  const ratio = window.devicePixelRatio || 1;
+  context.scale(ratio, ratio);
+  context.fillStyle = "rgba(34, 160, 90, 0.38)";
+  const side = spec.pitch === 1 ? spec.rows : spec.cellRows / spec.rows - gap(spec);
+  const [cellX, cellY] = [plot.stepX / spec.pitch, plot.stepY / spec.pitch];
+  const dest = Math.floor(token.dest / spec.tokens), source = token.source === null ? null : Math.floor(token.source / spec.tokens);
+  if (dest >= side) return;
+  const tiles = spec.pitch === 1 ? [[0, 0]] : [...Array(spec.rows * spec.columns).keys()].map((n) => [Math.floor(n / spec.columns), n % spec.columns]);
+  for (const [row, column] of tiles) {
+    const [x, y] = spec.pitch === 1 ? [plot.left, plot.top] : corner(spec, plot, row, column);
+    const top = y + (spec.pitch === 1 ? 0 : gap(spec) * cellY);
+    context.fillRect(x, top + dest * cellY, cellX * (dest + 1), cellY);
+    if (source !== null && source < side) context.fillRect(x + source * cellX, top + source * cellY, cellX, cellY * (side - source));
+  }
+}
+
+// Blank cells between thumbnails.
+function gap(spec) {
+  return spec.pitch === 1 ? 0 : spec.pitch - spec.side;
+}
+
+function tokenAt(root, event) {
+  const { spec, plot } = root.state, box = root.querySelector("canvas").getBoundingClientRect();
+  const x = (event.clientX - box.left - plot.left) / (plot.stepX / spec.pitch), y = (event.clientY - box.top - plot.top) / (plot.stepY / spec.pitch);
+  if (x < 0 || y < 0 || x >= spec.columns * spec.pitch || y >= spec.rows * spec.pitch) return null;
+  const column = Math.floor(x) % spec.pitch, row = (Math.floor(y) % spec.pitch) - gap(spec);
+  const [source, dest] = spec.pitch === 1 ? [Math.floor(x), Math.floor(y)] : [column, row];
+  if (dest < 0 || source > dest) return null;
+  return { dest: dest * spec.tokens, source: source * spec.tokens };
+}
+
+function point(token) {
+  window.dispatchEvent(new CustomEvent("ce-token", { detail: token }));
 }
 
 function checksum(text) {
@@ -188,8 +239,10 @@ const STEPS = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRi
 
 function walk(root, event) {
   const { spec, walked } = root.state;
-  if (event.key === "Escape") root.state.walked = null;
-  else if ((event.key === "Enter" || event.key === " ") && walked) root.state.send(walked);
+  if (event.key === "Escape") {
+    root.state.walked = null;
+    root.state.send({ clear: true });
+  } else if ((event.key === "Enter" || event.key === " ") && walked) root.state.send({ ...walked, collect: event.ctrlKey || event.metaKey });
   else if (STEPS[event.key]) {
     const [dx, dy] = STEPS[event.key], from = walked ?? { row: spec.upwards ? spec.rows - 1 : 0, column: 0 };
     const up = spec.upwards ? -dy : dy, inside = (value, size) => Math.max(0, Math.min(size - 1, value));
@@ -198,23 +251,43 @@ function walk(root, event) {
   event.preventDefault();
   draw(root);
   tell(root, root.state.walked);
+  if (spec.tokens && spec.pitch === 1 && root.state.walked) point({ dest: root.state.walked.row * spec.tokens, source: root.state.walked.column * spec.tokens });
+}
+
+function listen(root, canvas) {
+  canvas.addEventListener("mousemove", (event) => {
+    tell(root, targetAt(root, event));
+    if (root.state.spec.tokens) point(tokenAt(root, event));
+  });
+  const leave = () => {
+    tell(root, null);
+    if (root.state.spec.tokens) point(null);
+  };
+  canvas.addEventListener("mouseleave", leave);
+  canvas.addEventListener("blur", leave);
+  canvas.addEventListener("keydown", (event) => walk(root, event));
+  canvas.addEventListener("click", (event) => {
+    const target = targetAt(root, event);
+    if (target) root.state.send({ ...target, collect: event.ctrlKey || event.metaKey });
+  });
+  for (const button of root.querySelectorAll("button")) button.onclick = () => savePicture(root, button.dataset.kind, paint);
+  root.follow = (event) => {
+    root.state.linked = event.detail;
+    if (root.state.spec.tokens) drawLinked(root);
+  };
 }
 
 export default function (component) {
   const { data, parentElement, setTriggerValue } = component;
   const root = parentElement.querySelector(".ce-map"), canvas = root.querySelector("canvas");
-  root.state = { ...(root.state ?? { walked: null }), spec: data, send: (target) => setTriggerValue("target", target) };
-  if (!root.observer) {
-    root.observer = new ResizeObserver(() => draw(root));
-    root.observer.observe(root);
-    canvas.addEventListener("mousemove", (event) => tell(root, targetAt(root, event)));
-    canvas.addEventListener("mouseleave", () => tell(root, null));
-    canvas.addEventListener("blur", () => tell(root, null));
-    canvas.addEventListener("keydown", (event) => walk(root, event));
-    canvas.addEventListener("click", (event) => {
-      const target = targetAt(root, event);
-      if (target) root.state.send(target);
-    });
-  }
+  root.state = { ...(root.state ?? { walked: null, linked: null }), spec: data, send: (target) => setTriggerValue("target", target) };
+  if (!root.follow) listen(root, canvas);
   draw(root);
+  window.addEventListener("ce-token", root.follow);
+  const observer = new ResizeObserver(() => draw(root));
+  observer.observe(root);
+  return () => {
+    window.removeEventListener("ce-token", root.follow);
+    observer.disconnect();
+  };
 }

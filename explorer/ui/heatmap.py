@@ -6,7 +6,6 @@
 import base64
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,26 +13,40 @@ import streamlit as st
 
 from explorer.plots.heatmap import MARK_COLORS, Heatmap
 from explorer.plots.theme import PALETTES, Ramp
+from explorer.ui.canvas import chart
 
-_canvas = st.components.v2.component(
-    "heatmap_canvas",
-    html="<div class='ce-map'><canvas tabindex='0' role='application'></canvas><div class='ce-tip' role='status'></div></div>",
-    css=(Path(__file__).parent / "heatmap.css").read_text(),
-    js=(Path(__file__).parent / "heatmap.js").read_text(),
-    isolate_styles=False,
-)
+_canvas = chart("heatmap_canvas", "heatmap.js", "<canvas class='ce-over'></canvas>")
+
+Click = Callable[[int, int], None]
 
 
-def heatmap(shown: Heatmap, key: str, on_click: Callable[[int, int], None]) -> None:
-    """Draw it; a click, or Enter on the cell walked to with the arrow keys, calls `on_click(row, column)`."""
+def heatmap(
+    shown: Heatmap,
+    key: str,
+    on_click: Click | None = None,
+    *,
+    on_collect: Click | None = None,
+    on_clear: Callable[[], None] | None = None,
+    locked: tuple[int, int | None] | None = None,
+) -> None:
+    """Draw it.  A click, or Enter on the cell walked to with the arrow keys, calls `on_click(row, column)`; with Ctrl or Cmd
+    `on_collect`; Escape `on_clear`.  `locked` is a destination and source that stay marked in attention."""
 
     def take() -> None:
         target = st.session_state[f"{key}_canvas"].target
-        if target:
-            on_click(int(target["row"]), int(target["column"]))
+        if not target:
+            return
+        if target.get("clear"):
+            if on_clear is not None:
+                on_clear()
+            return
+        act = on_collect if target.get("collect") and on_collect is not None else on_click
+        if act is not None:
+            act(int(target["row"]), int(target["column"]))
 
+    place = None if locked is None else {"dest": locked[0], "source": locked[1]}
     with st.container(key=key):
-        _canvas(key=f"{key}_canvas", data=payload(shown), on_target_change=take)
+        _canvas(key=f"{key}_canvas", data=payload(shown) | {"name": key, "locked": place}, on_target_change=take)
 
 
 def payload(shown: Heatmap) -> dict[str, Any]:
@@ -46,6 +59,8 @@ def payload(shown: Heatmap) -> dict[str, Any]:
         "rows": rows,
         "columns": columns,
         "pitch": shown.pitch,
+        "side": shown.side,
+        "tokens": shown.tokens,
         "upwards": shown.upwards,
         "height": shown.height,
         "low": shown.low,

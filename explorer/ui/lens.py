@@ -1,83 +1,233 @@
-"""Parts of the Lens page."""
+"""Parts of the Lens page: the grid, the way of chosen tokens through the layers, and one cell."""
 
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
+import pandas as pd
 import streamlit as st
 
-from explorer.analyses.logit_lens import LogitLens, logit_lens
-from explorer.core.sites import AttnOut, MlpOut, Resid, Site
-from explorer.engine.interventions import Ablate
+from explorer.analyses.component_lens import ComponentLens, component_lens
+from explorer.analyses.lens import Lens, LensKind, logit_lens
+from explorer.core.errors import AnswerError, ExplorerError
+from explorer.core.sites import AttnOut, MlpOut, Resid, Site, parse_site
 from explorer.plots import lens_figures as plots
 from explorer.plots.lens_figures import LENS_MODES
+from explorer.prompts.tokens import visible
 from explorer.ui import session
 from explorer.ui.act import act
-from explorer.ui.clicks import clickable
-from explorer.ui.desk import Desk
+from explorer.ui.data import data_menu
+from explorer.ui.desk import Desk, message
 from explorer.ui.heatmap import heatmap
 from explorer.ui.html import safe_html
+from explorer.ui.lines import line_chart
 from explorer.ui.show import show_control, shown_run
-from explorer.ui.state import Scale
+from explorer.ui.state import LensOf, LensScale
+from explorer.ui.terms import help_for
 
 WINDOW = 20
-"""Positions shown at once; longer prompts are read in windows."""
-LENS_HELP = (
-    "Logit lens: the residual stream after a layer, through the final norm and W_U, as if the model ended there "
-    "(nostalgebraist 2020). Early layers are not trained to be read this way. Entropy in nats; rank 1 is the likeliest token."
-)
+"""Positions read at once; longer prompts are read in windows."""
+TOP = 8
+"""Tokens of a layer in the mode that lists them."""
+LENS_HELP = help_for("logit lens", "tuned lens", "KL to output", "entropy", "rank")
 
 
 @dataclass(frozen=True)
 class Views:
-    baseline: LogitLens
-    changed: LogitLens
+    baseline: Lens
+    changed: Lens
 
 
-def compute(desk: Desk) -> Views:
-    """The lens of both runs, on a window of positions that holds the chosen one."""
-    positions = window(len(desk.tokens), desk.position)
+def compute(desk: Desk) -> Views | None:
+    """The lens of both runs, on a window of positions that holds the chosen one; a message where there is none."""
+    bench = desk.bench
+    positions = window(desk)
 
-    def read(stack: tuple[Ablate, ...]) -> LogitLens:
+    def read(stack: Any, kind: LensKind) -> Lens:
         return logit_lens(
-            desk.model,
-            desk.tokens.text,
-            stack,
-            answer=desk.answer,
-            distractor=desk.distractor,
-            positions=positions,
-            bos=desk.bench.bos,
-        )
+            desk.model, desk.tokens.text, stack, kind=kind, answer=desk.answer, distractor=desk.distractor,
+            follow=followed(desk), positions=positions, bos=bench.bos, kl=bench.lens_mode == "KL to output",
+            top=TOP if bench.lens_mode == "top tokens" else 1,
+        )  # fmt: skip
 
-    baseline = read(())
-    changed = read(desk.stack) if desk.changed else baseline
-    return Views(baseline, changed)
-
-
-def window(length: int, position: int) -> tuple[int, ...]:
-    """At most `WINDOW` positions that hold `position`, the chosen one as late as possible."""
-    stop = min(length, max(WINDOW, position + 1))
-    return tuple(range(max(0, stop - WINDOW), stop))
+    for kind in dict.fromkeys((bench.lens, "logit")):
+        try:
+            baseline = read((), kind)
+            return Views(baseline, read(desk.stack, kind) if desk.changed else baseline)
+        except ExplorerError as error:
+            message(
+                "lens_error",
+                f"The {kind} lens cannot be shown{'; the logit lens is' if kind == 'tuned' else ''}.",
+                error,
+            )
+    return None
 
 
-def grid(desk: Desk, views: Views) -> None:
-    """Layers by positions."""
+def window(desk: Desk) -> tuple[int, ...]:
+    """At most `WINDOW` positions that hold the chosen one, as late as possible; only those whose token the filter finds."""
+    wanted = desk.bench.lens_find
+    found = [
+        p for p, text in enumerate(desk.tokens.texts) if wanted in text or wanted in visible(text) or p == desk.position
+    ]
+    place = found.index(desk.position)
+    stop = min(len(found), max(WINDOW, place + 1))
+    return tuple(found[max(0, stop - WINDOW) : stop])
+
+
+def followed(desk: Desk) -> tuple[str, ...]:
+    """Further tokens to follow; those that are not one token are named by `follow_box`."""
+    return tuple(text for text in follow_texts(desk) if not_one_token(desk, text) is None)
+
+
+def follow_texts(desk: Desk) -> list[str]:
+    return [text for text in dict.fromkeys(desk.bench.follow.split("\n")) if text][:4]
+
+
+def not_one_token(desk: Desk, text: str) -> str | None:
+    try:
+        desk.model.single_token(text)
+    except AnswerError as error:
+        return str(error)
+    return None
+
+
+def controls(desk: Desk) -> None:
     bench = desk.bench
     with st.container(horizontal=True, vertical_alignment="bottom"):
         show_control(desk)
-        st.selectbox("Colour", LENS_MODES, help=LENS_HELP, width=200, **session.bound("lens_mode", bench.lens_mode))
+        st.segmented_control(
+            "Lens", get_args(LensKind), required=True, help=LENS_HELP, **session.bound("lens", bench.lens)
+        )
+        st.selectbox(
+            "Read",
+            get_args(LensOf),
+            width=150,
+            help=help_for("component lens"),
+            **session.bound("lens_of", bench.lens_of),
+        )
+        if bench.lens_of == "stream":
+            st.selectbox("Colour", LENS_MODES, width=180, help=LENS_HELP, **session.bound("lens_mode", bench.lens_mode))
+            filters(desk)
+
+
+def filters(desk: Desk) -> None:
+    """Which layers and tokens are shown."""
+    bench, last = desk.bench, desk.model.info.n_layers - 1
+    area: Any = st.popover("Filter", icon=":material/filter_alt:", key="lens_filter", on_change="rerun")
+    if not area.open:
+        return
+    with area:
+        if last > 0:
+            low, high = layers_shown(desk)[0], layers_shown(desk)[-1]
+            st.session_state["w_lens_layers"] = (low, high)
+            st.slider("Layers", 0, last, key="w_lens_layers", on_change=take_layers)
+        st.text_input(
+            "Only tokens that hold",
+            help="For example ·Mary; the chosen position stays.",
+            **session.bound("lens_find", bench.lens_find),
+        )
+
+
+def take_layers() -> None:
+    low, high = st.session_state["w_lens_layers"]
+    session.update(lens_from=low, lens_to=high)
+
+
+def layers_shown(desk: Desk) -> range:
+    last = desk.model.info.n_layers - 1
+    high = last if desk.bench.lens_to is None else min(desk.bench.lens_to, last)
+    return range(min(desk.bench.lens_from, high), high + 1)
+
+
+def stream_grid(desk: Desk, views: Views) -> None:
+    """Layers by positions, or the likeliest tokens of one position."""
+    bench, show = desk.bench, shown_run(desk)
     if bench.lens_mode.startswith("answer") and not desk.answer:
         st.caption("Write an answer on the Prompt page to colour by it.")
-    show = shown_run(desk)
     shown = views.baseline if show == "baseline" else views.changed
-    reference = views.baseline if show == "difference" else None
-    picture = plots.grid(shown, bench.lens_mode, baseline=reference, selected=(layer_of(desk), column_of(desk, views)))
-    heatmap(picture, "lens_grid", lambda layer, column: select_cell(views, layer, column))
-    hidden = len(desk.tokens) - len(shown.positions)
-    if hidden:
-        st.caption(
-            f"Positions {shown.positions[0]} to {shown.positions[-1]} of {len(desk.tokens)} are read; {hidden} are hidden. Click a token on the Prompt page to move there."
+    layers, column = layers_shown(desk), column_of(desk, views)
+    if bench.lens_mode == "top tokens":
+        picture = plots.top_tokens(shown, column, desk.model.token_text, layer_of(desk))
+        heatmap(picture, "lens_grid", lambda layer, rank: session.update(lens_layer=layer), on_clear=clear_selection)
+    else:
+        reference = views.baseline if show == "difference" else None
+        picture = plots.grid(
+            shown, bench.lens_mode, baseline=reference, selected=(layer_of(desk), column), layers=layers
         )
-    st.caption(f"Layer 0 at the bottom. Self-check: the last layer is the model's output, |Δ P| = {shown.check:.0e}.")
+        heatmap(
+            picture, "lens_grid", lambda row, index: select_cell(views, layers[row], index), on_clear=clear_selection
+        )
+    hidden(desk, shown, layers)
+    record = "" if shown.kind == "logit" else tuned_record(desk)
+    st.caption(
+        f"Layer 0 at the bottom. Self-check: the last layer is the model's output, |Δ P| = {shown.check:.0e}.{record}"
+    )
+    data_menu("lens", lambda: frame(desk, views), shown.provenance)
+
+
+def frame(desk: Desk, views: Views) -> pd.DataFrame:
+    runs = {"baseline": views.baseline} | ({"changed": views.changed} if desk.changed else {})
+    return pd.concat([lens.frame.assign(run=name) for name, lens in runs.items()], ignore_index=True)
+
+
+def hidden(desk: Desk, shown: Lens, layers: range) -> None:
+    """What is not on screen, loudly."""
+    notes = []
+    if (missing := len(desk.tokens) - len(shown.positions)) and desk.bench.lens_mode != "top tokens":
+        notes.append(
+            f"{missing} of {len(desk.tokens)} positions are hidden (shown: {shown.positions[0]} to {shown.positions[-1]})"
+        )
+    if (fewer := desk.model.info.n_layers - len(layers)) and desk.bench.lens_mode != "top tokens":
+        notes.append(f"{fewer} of {desk.model.info.n_layers} layers are hidden")
+    if notes:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.caption(
+                f":material/visibility_off: {'; '.join(notes)}. Click a token on the Prompt page to move the window."
+            )
+            if desk.bench.lens_find or fewer:
+                st.button("Show all", key="lens_show_all", type="tertiary", **session.calling(show_all))
+
+
+def show_all() -> None:
+    session.update(lens_from=0, lens_to=None, lens_find="")
+
+
+def tuned_record(desk: Desk) -> str:
+    record = desk.model.tuned_lens.record
+    return (
+        f" Tuned on {record['tokens']:,} tokens ({record['text']}), rank {record['rank']}; mean KL on held-out text "
+        f"{sum(record['kl_tuned']) / len(record['kl_tuned']):.2f} nats, logit lens {sum(record['kl_logit']) / len(record['kl_logit']):.2f}."
+    )
+
+
+def component_grid(desk: Desk) -> None:
+    """What every head and MLP promotes at the chosen position."""
+
+    def read(stack: Any) -> ComponentLens:
+        return component_lens(
+            desk.model, desk.tokens.text, stack, answer=desk.answer, distractor=desk.distractor, position=desk.position,
+            bos=desk.bench.bos,
+        )  # fmt: skip
+
+    try:
+        baseline = read(())
+        changed = read(desk.stack) if desk.changed else baseline
+    except ExplorerError as error:
+        message("component_error", "Heads and MLPs cannot be read one by one.", error)
+        return
+    show = shown_run(desk)
+    found = baseline if show == "baseline" else changed
+    picture = plots.components(found, baseline if show == "difference" else None, desk.bench.component)
+    heatmap(picture, "component_grid", lambda layer, column: session.update(component=found.name(layer, column)))
+    st.caption(
+        f"The token that each write promotes most at position {desk.position}; colour: its part of the objective, straight into "
+        "the logits. Observed, not a cause: click one to ablate it.",
+        help=help_for("component lens"),
+    )
+    data_menu("component_lens", lambda: found.frame, found.provenance)
+    if desk.bench.component in set(found.frame["component"]):
+        with st.container(border=True, key="component_panel"):
+            st.markdown(f"**{desk.bench.component}**")
+            act(desk, parse_site(desk.bench.component), "act_component")
 
 
 def layer_of(desk: Desk) -> int:
@@ -93,30 +243,51 @@ def select_cell(views: Views, layer: int, column: int) -> None:
     session.update(lens_layer=layer, position=views.changed.positions[column])
 
 
+def clear_selection() -> None:
+    session.update(lens_layer=None, position=None)
+
+
 def trajectories(desk: Desk, views: Views) -> None:
-    """Answer against distractor, layer by layer, at the chosen position."""
+    """Answer, distractor and further tokens, layer by layer, at the chosen position."""
     st.html(
         f"<b>Through the layers</b> at position {desk.position} (<code>{safe_html(desk.tokens.texts[desk.position])}</code>)"
     )
-    if not desk.answer:
-        st.caption("Write an answer (and a distractor) on the Prompt page to follow them here.")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.segmented_control(
+            "Scale",
+            get_args(LensScale),
+            required=True,
+            label_visibility="collapsed",
+            **session.bound("scale", desk.bench.scale),
+        )
+        follow_box(desk)
+    if not desk.answer and not views.changed.followed:
+        st.caption("Write an answer (and a distractor) on the Prompt page, or a token to follow, to see their way.")
         return
-    st.segmented_control(
-        "Scale",
-        get_args(Scale),
-        required=True,
-        label_visibility="collapsed",
-        **session.bound("scale", desk.bench.scale),
-    )
-    figure = plots.trajectories(
+    shown = plots.trajectories(
         views.changed,
         column_of(desk, views),
         baseline=views.baseline if desk.changed else None,
         answer=desk.answer,
         distractor=desk.distractor,
         scale=desk.bench.scale,
+        selected=layer_of(desk),
     )
-    clickable(figure, "trajectories", lambda point: session.update(lens_layer=int(point["x"])))
+    line_chart(shown, "trajectories", lambda layer: session.update(lens_layer=layer))
+
+
+def follow_box(desk: Desk) -> None:
+    area: Any = st.popover("Follow tokens", icon=":material/add:", key="follow", on_change="rerun")
+    if area.open:
+        with area:
+            st.text_area(
+                "One token a line, with its leading space; at most four",
+                height=100,
+                **session.bound("follow", desk.bench.follow),
+            )
+    for text in follow_texts(desk):
+        if (problem := not_one_token(desk, text)) is not None:
+            st.caption(f":material/error: {problem}")
 
 
 def cell(desk: Desk, views: Views) -> None:
@@ -129,7 +300,7 @@ def cell(desk: Desk, views: Views) -> None:
         st.html(
             f"<div class='ce-scroll'><table class='ce-table ce-small'><tr><th></th><th>top token</th><th>probability</th><th>entropy</th><th>P(answer)</th><th>rank</th></tr>{body}</table></div>"
         )
-        st.caption(f"Ablate at position {desk.position}:")
+        st.caption(f"Act at position {desk.position}:")
         sites: list[tuple[str, Site]] = [
             ("residual stream", Resid(layer, "resid_post")),
             ("attention out", AttnOut(layer)),
@@ -141,7 +312,7 @@ def cell(desk: Desk, views: Views) -> None:
             act(desk, site, f"act_{label.split()[0]}", positions=(desk.position,))
 
 
-def cell_row(name: str, lens: LogitLens, layer: int, column: int) -> str:
+def cell_row(name: str, lens: Lens, layer: int, column: int) -> str:
     answer, rank = "–", "–"
     if lens.answer_prob is not None and lens.answer_rank is not None:
         answer, rank = f"{lens.answer_prob[layer, column]:.4f}", f"{lens.answer_rank[layer, column]:,}"

@@ -1,15 +1,16 @@
-"""The workbench of one browser: held in its session, mirrored in its address, with undo."""
+"""The workbench of one browser: held in its session, mirrored in its address, with undo and redo."""
 
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from urllib.parse import parse_qs, urlencode
 
 import streamlit as st
 
 from explorer.ui.address import from_params, to_params
-from explorer.ui.state import Entry, Workbench
+from explorer.ui.state import INPUTS, Entry, Workbench
 
-BENCH, NOTES, UNDO = "_bench", "_address_notes", "_undo"
+BENCH, NOTES, UNDO, REDO = "_bench", "_address_notes", "_undo", "_redo"
 UNDO_STEPS = 100
 
 
@@ -18,14 +19,18 @@ def bench() -> Workbench:
     if BENCH not in st.session_state:
         params = {name: st.query_params.get_all(name) for name in st.query_params}
         st.session_state[BENCH], st.session_state[NOTES] = from_params(params)
-        st.session_state[UNDO] = []
+        st.session_state[UNDO], st.session_state[REDO] = [], []
     value: Workbench = st.session_state[BENCH]
     return value
 
 
 def update(**changes: Any) -> None:
-    """Change fields of the workbench."""
-    st.session_state[BENCH] = replace(bench(), **changes)
+    """Change fields of the workbench; a change of what is run can be undone."""
+    before, after = bench(), replace(bench(), **changes)
+    if before.inputs() != after.inputs():
+        st.session_state[UNDO] = [*st.session_state[UNDO], before][-UNDO_STEPS:]
+        st.session_state[REDO] = []
+    st.session_state[BENCH] = after
 
 
 def set_text(field: str, text: str) -> None:
@@ -34,23 +39,46 @@ def set_text(field: str, text: str) -> None:
 
 
 def set_entries(entries: tuple[Entry, ...]) -> None:
-    """Change the stack of interventions, and remember the old one for undo."""
-    before = bench().entries
-    if entries != before:
-        st.session_state[UNDO] = [*st.session_state[UNDO], before][-UNDO_STEPS:]
-        update(entries=entries)
+    """Change the stack of interventions."""
+    update(entries=entries)
 
 
 def can_undo() -> bool:
     return bool(st.session_state.get(UNDO))
 
 
+def can_redo() -> bool:
+    return bool(st.session_state.get(REDO))
+
+
 def undo() -> None:
-    """Back to the stack before the last change of it."""
-    if can_undo():
-        *earlier, before = st.session_state[UNDO]
-        st.session_state[UNDO] = earlier
-        update(entries=before)
+    """Back to what was run before the last change of it; what is looked at stays."""
+    step(UNDO, REDO)
+
+
+def redo() -> None:
+    """Take the last undo back."""
+    step(REDO, UNDO)
+
+
+def step(origin: str, other: str) -> None:
+    if st.session_state.get(origin):
+        *rest, wanted = st.session_state[origin]
+        st.session_state[origin] = rest
+        st.session_state[other] = [*st.session_state[other], bench()]
+        st.session_state[BENCH] = replace(bench(), **{name: getattr(wanted, name) for name in INPUTS})
+
+
+def address() -> str:
+    """The workbench as the query of an address."""
+    return urlencode(to_params(bench()), doseq=True)
+
+
+def open_address(query: str) -> None:
+    """Take over the workbench of an address; undo leads back."""
+    found, notes = from_params(parse_qs(query, keep_blank_values=True))
+    update(**{name: getattr(found, name) for name in INPUTS})
+    st.session_state[BENCH], st.session_state[NOTES] = found, notes
 
 
 def write_address() -> None:

@@ -3,23 +3,30 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from explorer.analyses.attention import HeadType
+from explorer.analyses.lens import LensKind
+from explorer.analyses.token_attribution import TokenBaseline
+from explorer.analyses.weighted_attention import Weighting
 from explorer.core.errors import InterventionError
 from explorer.core.pairs import ContrastPair
 from explorer.core.sites import Head, Site
-from explorer.engine.interventions import Ablate, AblationKind, references_of
+from explorer.engine.interventions import Ablate, Freeze, Patch, Scale, SiteIntervention, in_words, references_of
 from explorer.models.catalog import DEFAULT_MODEL
+from explorer.plots.attention_figures import GridColor
 from explorer.plots.lens_figures import LensMode
 from explorer.prompts.examples import EXAMPLES, OPENING
 from explorer.prompts.tokens import Bos
 
 Show = Literal["changed", "baseline", "difference"]
-Score = Literal["none", HeadType]
-Scale = Literal["probability", "logit"]
-
+LensScale = Literal["probability", "logit", "log rank"]
+Side = Literal["clean", "corrupt"]
+ActsOn = Literal["both", "clean", "corrupt"]
+How = Literal["zero", "mean", "resample", "patch", "freeze", "scale"]
+LensOf = Literal["stream", "heads and MLPs"]
 
 PAIR_COUNTS = (20, 60, 200, 500)
 """How many pairs of a task can be drawn at once."""
+INPUTS = ("model", "pair", "bos", "entries")
+"""The fields that decide what is run; undo, redo and the history follow these."""
 
 
 @dataclass(frozen=True)
@@ -27,17 +34,48 @@ class Entry:
     """One line of the intervention strip."""
 
     site: Site
-    how: AblationKind
+    how: How
     positions: tuple[int, ...] | None = None
     enabled: bool = True
+    on: ActsOn = "both"
+    """The prompts of the pair whose runs it changes."""
+    factor: float = 0.5
+    """Of `scale`."""
 
-    def intervention(self, pair: ContrastPair) -> Ablate:
-        """The entry on a pair: means over both prompts, resampled values from the corrupt one."""
-        if self.how == "resample" and not pair.corrupt.strip():
-            raise InterventionError(
-                "Resampling takes its values from the corrupt prompt, which is empty. Write one on the Prompt page."
-            )
+    def __str__(self) -> str:
+        how = f"× {self.factor:g}" if self.how == "scale" else self.how
+        return f"{self.site} · {how}{in_words(self.positions)}" + ("" if self.on == "both" else f" · {self.on} only")
+
+    def acts_on(self, side: Side) -> bool:
+        return self.on in ("both", side)
+
+    def intervention(self, pair: ContrastPair, side: Side = "clean") -> SiteIntervention:
+        """The entry on one prompt of a pair: means over both prompts, resampled values from the corrupt one, patched
+        values from the other one."""
+        match self.how:
+            case "freeze":
+                return Freeze(self.site, self.positions)
+            case "scale":
+                return Scale(self.site, self.factor, self.positions)
+            case "patch":
+                return Patch(self.site, needed(pair, other_side(side), "Patching"), self.positions)
+            case "resample":
+                needed(pair, "corrupt", "Resampling")
         return Ablate(self.site, self.how, self.positions, references_of(pair, self.how))
+
+
+def other_side(side: Side) -> Side:
+    return "corrupt" if side == "clean" else "clean"
+
+
+def needed(pair: ContrastPair, side: Side, what: str) -> str:
+    """A prompt of the pair that values are taken from."""
+    text: str = getattr(pair, side)
+    if not text.strip():
+        raise InterventionError(
+            f"{what} takes its values from the {side} prompt, which is empty. Write one on the Prompt page."
+        )
+    return text
 
 
 @dataclass(frozen=True)
@@ -45,22 +83,39 @@ class Workbench:
     """Model, contrast pair, interventions and the choices made on each page."""
 
     model: str = DEFAULT_MODEL
-    pair: ContrastPair = EXAMPLES[OPENING]
+    pair: ContrastPair = EXAMPLES[OPENING].pair
     bos: Bos = "default"
     entries: tuple[Entry, ...] = ()
+    side: Side = "clean"
+    """The prompt that the pages show."""
     position: int | None = None
     """Position whose next token is read; None for the last."""
+    show: Show = "changed"
     head: Head = field(default=Head(0, 0))
     """The head shown large."""
-    show: Show = "changed"
-    score: Score = "none"
-    """Head type that outlines the grid."""
+    pinned: tuple[Head, ...] = ()
+    """Heads shown beside it."""
+    color: GridColor = "patterns"
+    """What the grid of heads shows."""
+    weighting: Weighting = "attention"
+    source: int | None = None
+    """Source position of the attention score that is taken apart; None for the one looked at most."""
+    lens: LensKind = "logit"
+    lens_of: LensOf = "stream"
     lens_mode: LensMode = "probability"
     lens_layer: int | None = None
     """Layer selected on the lens page; None for the last."""
-    scale: Scale = "logit"
+    lens_from: int = 0
+    lens_to: int | None = None
+    """Layers shown; None for the last."""
+    lens_find: str = ""
+    """Only positions whose token holds this text are shown."""
+    follow: str = ""
+    """Further tokens whose way through the layers is drawn, parted by line breaks."""
+    scale: LensScale = "logit"
     component: str = ""
     """The component opened on the attribution page, such as L23H3; empty for none."""
+    token_baseline: TokenBaseline = "mean"
     task: str = "ioi"
     n_pairs: int = 20
     task_seed: int = 0
@@ -71,8 +126,23 @@ class Workbench:
     temperature: float = 0.0
     seed: int = 0
 
+    @property
+    def prompt(self) -> str:
+        """The prompt that the pages show."""
+        text: str = getattr(self.pair, self.side)
+        return text
+
     def with_entries(self, entries: tuple[Entry, ...]) -> "Workbench":
         return replace(self, entries=entries)
 
-    def ablated_heads(self) -> list[Head]:
-        return [entry.site for entry in self.entries if entry.enabled and isinstance(entry.site, Head)]
+    def changed_heads(self) -> list[Head]:
+        """Heads that an entry acts on."""
+        return [
+            entry.site
+            for entry in self.entries
+            if entry.enabled and entry.acts_on(self.side) and isinstance(entry.site, Head)
+        ]
+
+    def inputs(self) -> tuple[object, ...]:
+        """What decides the runs."""
+        return tuple(getattr(self, name) for name in INPUTS)

@@ -1,98 +1,189 @@
-"""The intervention strip: what is active, its effect, switches, remove, undo and clear; in the sidebar of every page."""
+"""The intervention strip: what is active, its effect, switches, order, edit, remove, undo and redo; in the sidebar of every page."""
 
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, get_args
 
 import streamlit as st
 
 from explorer.analyses.prediction import Prediction
-from explorer.engine.interventions import Ablate, in_words, overridden
+from explorer.core.pairs import ContrastPair
+from explorer.engine.interventions import Ablate, SiteIntervention, overridden
 from explorer.metrics.objectives import Score
+from explorer.prompts.tokens import visible
 from explorer.ui import session
 from explorer.ui.html import safe_html
-from explorer.ui.state import Entry, Workbench
+from explorer.ui.state import ActsOn, Entry, How, Workbench
+from explorer.ui.terms import help_for
 
-EFFECT_HELP = (
-    "Baseline: the run without interventions. Changed: under every intervention that is switched on. The logit difference is "
-    "logit(answer) − logit(distractor) of the next token at the chosen position; KL(baseline ‖ changed) is over its whole "
-    "distribution, in nats."
-)
+EDITING = "_editing"
+POSITIONS_UP_TO = 200
 
 
-def draw(bench: Workbench, problems: dict[Entry, str], predicted: Prediction | None) -> None:
-    """Draw the strip; `problems` says why an entry is not applied."""
+@dataclass(frozen=True)
+class Strip:
+    """What the strip shows."""
+
+    bench: Workbench
+    problems: dict[Entry, str] = field(default_factory=dict)
+    """Why an entry is not applied."""
+    predicted: Prediction | None = None
+    effects: dict[int, float] = field(default_factory=dict)
+    """Each line's own effect on the objective, in logits."""
+    texts: Sequence[str] = ()
+    """Tokens of the prompt that is shown."""
+
+
+def draw(strip: Strip) -> None:
+    bench = strip.bench
     with st.sidebar:
-        if predicted is not None:
-            effect(bench, predicted)
+        if strip.predicted is not None:
+            effect(bench, strip.predicted)
         with st.container(horizontal=True, vertical_alignment="center", key="strip_head"):
-            st.markdown("**Interventions**")
-            st.button(
-                "",
-                key="undo",
-                icon=":material/undo:",
-                help="Undo the last change",
-                disabled=not session.can_undo(),
-                type="tertiary",
-                **session.calling(session.undo),
+            st.markdown("**Interventions**", help=help_for("intervention", "own effect"))
+            icon_button(
+                "undo", "undo", "Undo the last change of what is run", not session.can_undo(), session.undo, "Z"
             )
-            st.button(
-                "",
-                key="clear",
-                icon=":material/delete_sweep:",
-                help="Remove all",
-                disabled=not bench.entries,
-                type="tertiary",
-                **session.calling(session.set_entries, ()),
-            )
+            icon_button("redo", "redo", "Redo", not session.can_redo(), session.redo, "Shift+Z")
+            icon_button("clear", "delete_sweep", "Remove all", not bench.entries, clear)
         if not bench.entries:
             st.caption("None. Click a head, a token or a lens cell and choose what to do with it.")
-        without_effect = replaced_by(bench, problems)
+        without_effect = replaced_by(bench, strip.problems)
         for index, entry in enumerate(bench.entries):
-            line(bench, index, entry, problems.get(entry))
+            line(strip, index, entry)
             if index in without_effect:
-                st.caption(f"No effect: {describe(bench.entries[without_effect[index]])} comes later and replaces it.")
+                st.caption(f"No effect: {bench.entries[without_effect[index]]} comes later and replaces it.")
+
+
+def icon_button(
+    key: str, icon: str, help_text: str, disabled: bool, act: Callable[[], None], shortcut: str | None = None
+) -> None:
+    st.button(
+        "",
+        key=key,
+        icon=f":material/{icon}:",
+        help=help_text,
+        disabled=disabled,
+        type="tertiary",
+        shortcut=shortcut,
+        on_click=act,
+    )
+
+
+def clear() -> None:
+    session.set_entries(())
 
 
 def replaced_by(bench: Workbench, problems: dict[Entry, str]) -> dict[int, int]:
     """Lines that a later line on the same activation replaces: number -> by which."""
-    active = [number for number, entry in enumerate(bench.entries) if entry.enabled and entry not in problems]
-    entries = [bench.entries[number] for number in active]
-    found = overridden([Ablate(entry.site, entry.how, entry.positions) for entry in entries])
+    active = [
+        number
+        for number, entry in enumerate(bench.entries)
+        if entry.enabled and entry not in problems and entry.acts_on(bench.side)
+    ]
+    found = overridden([stand_in(bench.entries[number]) for number in active])
     return {active[earlier]: active[later] for earlier, later in found.items()}
 
 
-def line(bench: Workbench, index: int, entry: Entry, problem: str | None) -> None:
+def stand_in(entry: Entry) -> SiteIntervention:
+    """An intervention on the same activation that replaces it if the entry does, whatever the prompts are."""
+    return (
+        entry.intervention(ContrastPair("a", "b"))
+        if entry.how == "scale"
+        else Ablate(entry.site, "zero", entry.positions)
+    )
+
+
+def line(strip: Strip, index: int, entry: Entry) -> None:
     key = f"entry_{index}"
-    label = describe(entry)
     with st.container(horizontal=True, vertical_alignment="center", key=f"{key}_row"):
         st.session_state[f"{key}_on"] = entry.enabled
-        st.toggle(label, key=f"{key}_on", on_change=switch, args=(index,))
+        st.toggle(str(entry), key=f"{key}_on", on_change=switch, args=(index,))
         st.space("stretch")
-        st.button(
-            "",
-            key=f"{key}_remove",
-            icon=":material/close:",
-            help=f"Remove {label}",
-            type="tertiary",
-            **session.calling(remove, index),
-        )
-    if problem is not None:
+        if index in strip.effects:
+            st.caption(f"{strip.effects[index]:+.2f}", help=help_for("own effect"))
+        icon_button(f"{key}_edit", "edit", f"Edit or move {entry}", False, lambda: toggle_edit(index))
+        icon_button(f"{key}_remove", "close", f"Remove {entry}", False, lambda: remove(index))
+    if not entry.acts_on(strip.bench.side):
+        st.caption(f"Acts on the {entry.on} prompt; the pages show the {strip.bench.side} one.")
+    if st.session_state.get(EDITING) == index:
+        editor(strip, index, entry)
+    if entry in strip.problems:
         with st.container(key=f"{key}_problem"):
             st.warning("Not applied:", icon=":material/block:")
-            st.text(problem)
+            st.text(strip.problems[entry])
 
 
-def describe(entry: Entry) -> str:
-    return f"{entry.site} · {entry.how}{in_words(entry.positions)}"
+def toggle_edit(index: int) -> None:
+    st.session_state[EDITING] = None if st.session_state.get(EDITING) == index else index
+
+
+def editor(strip: Strip, index: int, entry: Entry) -> None:
+    """Everything about one line that can be changed."""
+
+    def bound(field_name: str, value: object) -> Any:
+        key = f"edit_{field_name}"
+        st.session_state[key] = value
+
+        def take() -> None:
+            found = st.session_state[key]
+            change(index, **{field_name: (tuple(sorted(found)) or None) if field_name == "positions" else found})
+
+        return {"key": key, "on_change": take}
+
+    with st.container(border=True, key="entry_editor"):
+        st.selectbox("What it does", get_args(How), **bound("how", entry.how))
+        if entry.how == "scale":
+            st.number_input("Factor", -100.0, 100.0, step=0.1, **bound("factor", entry.factor))
+        st.segmented_control("Acts on", get_args(ActsOn), required=True, **bound("on", entry.on))
+        if 0 < len(strip.texts) <= POSITIONS_UP_TO:
+            known = range(max(len(strip.texts), *(p + 1 for p in entry.positions or (0,))))
+            st.multiselect(
+                "Positions",
+                known,
+                format_func=lambda p: f"{p} {visible(strip.texts[p])}" if p < len(strip.texts) else str(p),
+                placeholder="all positions",
+                **bound("positions", list(entry.positions or ())),
+            )
+        with st.container(horizontal=True):
+            last = len(strip.bench.entries) - 1
+            st.button(
+                "Earlier",
+                key="move_up",
+                icon=":material/arrow_upward:",
+                disabled=index == 0,
+                **session.calling(move, index, -1),
+            )
+            st.button(
+                "Later",
+                key="move_down",
+                icon=":material/arrow_downward:",
+                disabled=index == last,
+                **session.calling(move, index, 1),
+            )
+
+
+def change(index: int, **fields: Any) -> None:
+    entries = list(session.bench().entries)
+    entries[index] = replace(entries[index], **fields)
+    session.set_entries(tuple(entries))
 
 
 def switch(index: int) -> None:
+    change(index, enabled=not session.bench().entries[index].enabled)
+
+
+def move(index: int, by: int) -> None:
+    """Swap a line with its neighbour; its editor goes along."""
     entries = list(session.bench().entries)
-    entries[index] = replace(entries[index], enabled=not entries[index].enabled)
+    entries[index], entries[index + by] = entries[index + by], entries[index]
+    st.session_state[EDITING] = index + by
     session.set_entries(tuple(entries))
 
 
 def remove(index: int) -> None:
     entries = session.bench().entries
+    st.session_state[EDITING] = None
     session.set_entries(entries[:index] + entries[index + 1 :])
 
 
@@ -105,7 +196,8 @@ def effect(bench: Workbench, predicted: Prediction) -> None:
     rows.append(("KL to baseline", "0", f"{predicted.kl:.3f}", ""))
     body = "".join(f"<tr><td>{name}</td><td>{a}</td><td><b>{b}</b></td><td>{d}</td></tr>" for name, a, b, d in rows)
     with st.container(key="effect"):
-        st.markdown("**Effect**", help=EFFECT_HELP)
+        where = "" if bench.side == "clean" else " on the corrupt prompt"
+        st.markdown(f"**Effect**{where}", help=help_for("baseline, changed", "logit difference", "KL to baseline"))
         st.html(
             f"<table class='ce-table ce-small'><tr><th></th><th>baseline</th><th>changed</th><th>Δ</th></tr>{body}</table>"
         )

@@ -8,13 +8,15 @@ import streamlit as st
 from explorer.analyses.task_pairs import TaskPairs, task_pairs
 from explorer.core.errors import ExplorerError
 from explorer.core.pairs import ContrastPair
+from explorer.engine.interventions import Intervention
 from explorer.engine.model import Model
 from explorer.models.zoo.world import TASKS
 from explorer.prompts.tasks import FOR_ANY_MODEL
 from explorer.prompts.tokens import visible
 from explorer.ui import session
+from explorer.ui.data import data_menu
 from explorer.ui.desk import message
-from explorer.ui.state import PAIR_COUNTS, Entry, Workbench
+from explorer.ui.state import PAIR_COUNTS, Entry, Side, Workbench
 
 SHOWN = {
     "clean": "clean prompt",
@@ -63,7 +65,7 @@ def measured(bench: Workbench, model: Model) -> tuple[TaskPairs, TaskPairs] | No
         def make() -> TaskPairs:
             return task_pairs(
                 model, bench.task, bench.n_pairs, seed=bench.task_seed, held_out=bench.held_out, bos=bench.bos,
-                interventions=(lambda pair: [entry.intervention(pair) for entry in entries]) if entries else (),
+                interventions=(lambda pair, side: stack_of(entries, pair, side)) if entries else (),
                 progress=show,
             )  # fmt: skip
 
@@ -81,6 +83,10 @@ def measured(bench: Workbench, model: Model) -> tuple[TaskPairs, TaskPairs] | No
         return None if baseline is None else (baseline, baseline)
     finally:
         place.empty()
+
+
+def stack_of(entries: tuple[Entry, ...], pair: ContrastPair, side: Side) -> list[Intervention]:
+    return [entry.intervention(pair, side) for entry in entries if entry.acts_on(side)]
 
 
 def summary(baseline: TaskPairs, changed: TaskPairs) -> None:
@@ -145,7 +151,7 @@ def table(bench: Workbench, baseline: TaskPairs, changed: TaskPairs) -> None:
             st.caption("This pair is in use.")
     else:
         st.caption("Choose a row, by the box before it, to use its pair on all pages.")
-    download(frame)
+    data_menu("pairs", lambda: frame, baseline.provenance)
 
 
 def as_shown(frame: pd.DataFrame, changed: pd.DataFrame | None) -> pd.DataFrame:
@@ -159,12 +165,6 @@ def as_shown(frame: pd.DataFrame, changed: pd.DataFrame | None) -> pd.DataFrame:
         shown.insert(6, "clean, changed", changed["logit_difference_clean"])
         shown.insert(8, "corrupt, changed", changed["logit_difference_corrupt"])
     return shown
-
-
-def download(frame: pd.DataFrame) -> None:
-    st.download_button(
-        "Download these pairs (CSV)", frame.to_csv(index=False), "pairs.csv", "text/csv", icon=":material/download:"
-    )
 
 
 def use(pair: ContrastPair) -> None:

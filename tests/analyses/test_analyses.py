@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from explorer.analyses.attention import HEAD_TYPES, attention, head_scores, repeated_tokens
-from explorer.analyses.logit_lens import logit_lens
+from explorer.analyses.lens import logit_lens
 from explorer.analyses.prediction import prediction
 from explorer.core.errors import AnswerError, PromptError
 from explorer.core.sites import Head, MlpOut

@@ -71,7 +71,7 @@ def test_interventions_change_what_is_right(nano) -> None:
         plain.frame["logit_difference_clean"], abs=1e-4
     )
     swapped = ex.task_pairs(
-        nano, "ioi", 20, interventions=lambda pair: [ex.Patch(ex.Resid(3, "resid_post"), source=pair.corrupt)]
+        nano, "ioi", 20, interventions=lambda pair, side: [ex.Patch(ex.Resid(3, "resid_post"), source=pair.corrupt)]
     )
     assert swapped.frame["logit_difference_clean"].to_numpy() == pytest.approx(
         plain.frame["logit_difference_corrupt"], abs=1e-4

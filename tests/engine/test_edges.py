@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from explorer.analyses.activation_patching import activation_patching
-from explorer.core.errors import InterventionError, NotFiniteError, PairError, SiteError
+from explorer.core.errors import BridgeError, InterventionError, NotFiniteError, PairError, SiteError
 from explorer.core.pairs import ContrastPair
 from explorer.core.sites import AttnOut, Edge, Embed, Head, HeadPart, KeyValue, Logits, MlpIn, MlpOut, Resid
 from explorer.engine.edge_graph import EdgeGraph
@@ -244,7 +244,7 @@ def test_what_edge_mode_refuses(tiny: Model) -> None:
     with pytest.raises(InterventionError, match="other values into each prompt"):
         mode_of(tiny, TWIN, (Freeze(Head(0, 0)),))
     bridge = load_model(tiny.info.source, dtype="float64", backend="bridge")
-    with pytest.raises(InterventionError, match="runs on the bridge"):
+    with pytest.raises(BridgeError, match="runs on the bridge"):
         mode_of(bridge)
     with pytest.raises(InterventionError, match="engine alone"):
         logits_of(bridge, PROMPT, (EdgePatch(Edge(Head(0, 0), Logits()), TWIN),))

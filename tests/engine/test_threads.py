@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from explorer.analyses.activation_patching import activation_patching
-from explorer.analyses.logit_lens import logit_lens
+from explorer.analyses.lens import logit_lens
 from explorer.core.pairs import ContrastPair
 from explorer.core.sites import Edge, Head, HeadPart, Logits, MlpOut
 from explorer.engine.cache import ByteCache

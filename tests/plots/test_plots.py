@@ -10,6 +10,7 @@ from explorer.core.sites import Head
 from explorer.plots import attention_figures as attention_plots
 from explorer.plots import lens_figures as lens_plots
 from explorer.plots.heatmap import Heatmap, Mark, to_plotly
+from explorer.plots.lines import to_plotly as lines_to_plotly
 from explorer.plots.theme import position_label, token_label
 from explorer.ui.heatmap import payload
 from tests.conftest import PROMPT
@@ -61,13 +62,7 @@ def test_labels_show_white_space_and_tell_equal_tokens_apart() -> None:
 
 def test_the_grid_carries_every_head(tiny) -> None:
     result = ex.attention(tiny, PROMPT)
-    shown = attention_plots.grid(
-        result.patterns,
-        ablated=[Head(1, 2)],
-        selected=Head(0, 0),
-        scores=result.scores["induction"],
-        score_name="induction",
-    )
+    shown = attention_plots.grid(result.patterns, ablated=[Head(1, 2)], selected=Head(0, 0), pinned=[Head(2, 1)])
     n_layers, n_heads, length, _ = result.patterns.shape
     assert shown.shape == (n_layers, n_heads)
     assert [text.split("\n")[0] for text in shown.hovers] == [
@@ -77,7 +72,12 @@ def test_the_grid_carries_every_head(tiny) -> None:
     drawn = shown.values[start : start + length, 2 * start : 2 * start + length][::-1]  # L1H2, destinations downwards
     lower = np.tril(np.ones((length, length), dtype=bool))
     assert np.abs(drawn[lower] - result.patterns[1, 2][lower]).max() < 1e-12 and np.isnan(drawn[~lower]).all()
-    assert Mark(1, 2, "ablated") in shown.marks and Mark(0, 0, "selected") in shown.marks
+    assert {(mark.row, mark.column, mark.color) for mark in shown.marks} == {
+        (1, 2, "ablated"), (0, 0, "selected"), (2, 1, "pinned"),
+    }  # fmt: skip
+    scores = attention_plots.score_grid(result.scores["induction"], "induction")
+    assert scores.shape == (n_layers, n_heads) and (scores.values == result.scores["induction"]).all()
+    assert attention_plots.score_grid(result.scores["induction"], "ablation effect").low < 0
 
 
 def test_levels_are_faithful_and_keep_blanks() -> None:
@@ -104,7 +104,7 @@ def test_long_prompts_are_pooled_and_say_so() -> None:
 
 def test_one_head_has_destination_rows_and_masked_future(tiny) -> None:
     result = ex.attention(tiny, PROMPT)
-    shown = attention_plots.head(result.patterns[1, 2], result.tokens.texts, selected=3)
+    shown = attention_plots.head(result.patterns[1, 2], result.tokens.texts, selected=(3, None))
     assert not shown.upwards and shown.marks == [Mark(3, None, "row")]
     assert np.isnan(shown.values[np.triu_indices_from(shown.values, 1)]).all()
     assert np.abs(np.nan_to_num(shown.values).sum(1) - 1).max() < 1e-6
@@ -127,5 +127,10 @@ def test_the_lens_grid_in_every_mode(tiny, mode) -> None:
 def test_trajectories_follow_answer_and_distractor(tiny) -> None:
     lens = ex.logit_lens(tiny, PROMPT, answer=" Mary", distractor=" John")
     drawn = lens_plots.trajectories(lens, 4, baseline=lens, answer=" Mary", distractor=" John")
-    assert [trace.name for trace in drawn.data] == ["·Mary (baseline)", "·John (baseline)", "·Mary", "·John"]
-    assert np.allclose(drawn.data[2].y, lens.answer_prob[:, 4])
+    assert [each.name for each in drawn.series] == ["·Mary (baseline)", "·John (baseline)", "·Mary", "·John"]
+    assert [each.dashed for each in drawn.series] == [True, True, False, False]
+    assert np.allclose(drawn.series[2].values, lens.answer_prob[:, 4])
+    plotly = lines_to_plotly(drawn)
+    assert [trace.name for trace in plotly.data] == [each.name for each in drawn.series]
+    ranks = lens_plots.trajectories(lens, 4, answer=" Mary", scale="log rank")
+    assert ranks.reversed and np.allclose(10 ** ranks.series[0].values, lens.answer_rank[:, 4])

@@ -14,10 +14,13 @@ sites = st.one_of(
     st.builds(Head, layers, layers), st.builds(AttnOut, layers), st.builds(MlpOut, layers),
     st.builds(Resid, layers, st.sampled_from(("resid_pre", "resid_mid", "resid_post"))),
 )  # fmt: skip
-entries = st.builds(
-    Entry, sites, st.sampled_from(("zero", "mean", "resample")),
-    st.none() | st.sets(st.integers(0, 999), min_size=1).map(lambda found: tuple(sorted(found))), st.booleans(),
-)  # fmt: skip
+positions = st.none() | st.sets(st.integers(0, 999), min_size=1).map(lambda found: tuple(sorted(found)))
+choices = {"enabled": st.booleans(), "on": st.sampled_from(("both", "clean", "corrupt"))}
+entries = st.one_of(
+    st.builds(Entry, sites, st.sampled_from(("zero", "mean", "resample", "patch", "freeze")), positions, **choices),
+    st.builds(Entry, sites, st.just("scale"), positions, factor=st.floats(-100, 100), **choices),
+)
+heads = st.builds(Head, layers, layers)
 texts = st.text(max_size=60)
 benches = st.builds(
     Workbench,
@@ -25,13 +28,24 @@ benches = st.builds(
     pair=st.builds(ContrastPair, clean=st.text(min_size=1, max_size=60), corrupt=texts, answer=texts, distractor=texts),
     bos=st.sampled_from(("default", "on", "off")),
     entries=st.lists(entries, max_size=5).map(tuple),
+    side=st.sampled_from(("clean", "corrupt")),
     position=st.none() | st.integers(0, 500),
-    head=st.builds(Head, layers, layers),
+    head=heads,
+    pinned=st.lists(heads, max_size=6, unique=True).map(tuple),
     show=st.sampled_from(("changed", "baseline", "difference")),
-    score=st.sampled_from(("none", "induction", "first token")),
-    lens_mode=st.sampled_from(("probability", "entropy", "answer rank")),
+    color=st.sampled_from(("patterns", "induction", "ablation effect")),
+    weighting=st.sampled_from(("attention", "value-weighted", "contribution")),
+    source=st.none() | st.integers(0, 500),
+    lens=st.sampled_from(("logit", "tuned")),
+    lens_of=st.sampled_from(("stream", "heads and MLPs")),
+    lens_mode=st.sampled_from(("probability", "entropy", "KL to output", "top tokens")),
     lens_layer=st.none() | st.integers(0, 99),
-    scale=st.sampled_from(("probability", "logit")),
+    lens_from=st.integers(0, 99),
+    lens_to=st.none() | st.integers(0, 99),
+    lens_find=texts,
+    follow=texts,
+    scale=st.sampled_from(("probability", "logit", "log rank")),
+    token_baseline=st.sampled_from(("mean", "corrupt")),
     n_new=st.integers(1, 50),
     temperature=st.floats(0, 2),
     seed=st.integers(0, 10_000),
@@ -76,7 +90,7 @@ def test_no_address_is_the_opening_example() -> None:
         ({"head": ["L1.mlp_out"]}, "is no head"),
         ({"position": ["-3"]}, "no whole number"),
         ({"position": ["²"]}, "no whole number"),
-        ({"temperature": ["nan"]}, "no temperature"),
+        ({"temperature": ["nan"]}, "no number from 0 to 2"),
         ({"show": ["everything"]}, "is not one of changed"),
         ({"v": ["7"]}, "written by version"),
         ({"clean": ["x" * 300_000]}, "at most 200,000"),
@@ -86,3 +100,21 @@ def test_broken_parts_are_named_and_the_rest_is_kept(params, said: str) -> None:
     bench, notes = from_params({"answer": [" Paris"], "clean": ["The capital of France is"]} | params)
     assert any(said in note for note in notes), notes
     assert bench.pair.answer == " Paris" or "clean" in params
+
+
+def test_an_address_of_the_first_version_still_opens() -> None:
+    old = {
+        "v": ["1"], "model": ["smollm2"], "clean": ["a"], "do": ["L1H2:zero:3,4:off", "L0.mlp_out:mean"],
+        "score": ["induction"], "lens_mode": ["entropy"], "head": ["L2H1"],
+    }  # fmt: skip
+    bench, notes = from_params(old)
+    assert notes == [] and bench.color == "induction" and bench.lens_mode == "entropy" and bench.head == Head(2, 1)
+    assert bench.entries == (Entry(Head(1, 2), "zero", (3, 4), enabled=False), Entry(MlpOut(0), "mean"))
+    assert to_params(bench)["v"] == ["2"]
+
+
+def test_an_address_of_a_later_version_says_so_and_keeps_what_it_knows() -> None:
+    bench, notes = from_params({"v": ["9"], "clean": ["a"], "hologram": ["on"], "do": ["L1H2:dissolve", "L1H2:zero"]})
+    assert bench.pair.clean == "a" and bench.entries == (Entry(Head(1, 2), "zero"),)
+    assert "written by version" in notes[0] and any("hologram" in note for note in notes)
+    assert any("dissolve" in note for note in notes)

@@ -1,0 +1,62 @@
+"""A page's frame: its workbench and desk, and at the foot of the sidebar link, notebook, keys and tour."""
+
+import streamlit as st
+
+from explorer.core.errors import ExplorerError
+from explorer.ui import desk, session
+from explorer.ui.assist import assist
+from explorer.ui.desk import Desk
+from explorer.ui.notebooks import page_notebook
+from explorer.ui.state import Side, Workbench
+
+SIDES: dict[Side, str] = {"clean": "clean prompt", "corrupt": "corrupt prompt"}
+
+
+def page(title: str) -> Desk | None:
+    """The desk of a page that has nothing to draw before it; None, with a message in place, where there is none."""
+    bench = desk.open_page(title)
+    opened = desk.set_up(bench, desk.load(bench))
+    if opened is not None:
+        side_control(bench)
+    foot(title, opened)
+    return opened
+
+
+def side_control(bench: Workbench) -> None:
+    """Which prompt of the pair the pages show."""
+    if bench.pair.corrupt.strip():
+        st.segmented_control(
+            "Shown prompt",
+            list(SIDES),
+            format_func=SIDES.__getitem__,
+            required=True,
+            label_visibility="collapsed",
+            help="The prompt of the pair that this and all other pages show.",
+            **session.bound("side", bench.side),
+        )
+
+
+def foot(title: str, opened: Desk | None) -> None:
+    """What every page offers."""
+    with st.sidebar:
+        st.space("small")
+        assist(tour=not st.query_params.get("do"))
+        if opened is not None:
+            st.download_button(
+                "Notebook",
+                lambda: safe_notebook(opened, title),
+                f"{title.lower()}.ipynb",
+                "application/x-ipynb+json",
+                icon=":material/menu_book:",
+                key="notebook",
+                type="tertiary",
+                on_click="ignore",
+                help="This view as calls of the Python face, with its numbers to compare.",
+            )
+
+
+def safe_notebook(opened: Desk, title: str) -> str:
+    try:
+        return page_notebook(opened, title)
+    except ExplorerError as error:
+        return f"This view cannot be written as a notebook: {error}"

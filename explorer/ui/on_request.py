@@ -1,0 +1,108 @@
+"""Work that is done when it is asked for: a button, progress with the time left, cancel, and a mark once its inputs changed.
+
+The work runs in a thread of its own, so that the page and other browsers stay responsive; its result stays in the session.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import streamlit as st
+
+from explorer.core.errors import ExplorerError
+from explorer.models.info import Progress
+
+KEEP = 6
+"""Results of one kind that are kept, for inputs that come back."""
+
+
+QUICK = 0.2
+"""Seconds within which work is done without showing progress."""
+
+
+Work = Callable[[Progress, Callable[[], bool]], Any]
+"""Work that tells its progress, and stops early where it is told to."""
+
+
+@dataclass
+class Job:
+    """One piece of work, under way or done."""
+
+    inputs: object
+    fraction: float = 0.0
+    stage: str = "Starting"
+    result: Any = None
+    error: str | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
+    done: threading.Event = field(default_factory=threading.Event)
+    started: float = field(default_factory=time.monotonic)
+
+    def run(self, work: Work) -> None:
+        try:
+            self.result = work(self.show, self.stop.is_set)
+        except ExplorerError as error:
+            self.error = str(error)
+        except Exception as error:  # a library's own failure must reach the page as a sentence
+            self.error = f"The work failed ({type(error).__name__}: {error})."
+        finally:
+            self.done.set()
+
+    def show(self, fraction: float, stage: str) -> None:
+        self.fraction, self.stage = fraction, stage
+
+    @property
+    def left(self) -> str:
+        """Time left, in words."""
+        spent = time.monotonic() - self.started
+        return f"about {spent * (1 - self.fraction) / self.fraction:.0f} s left" if self.fraction > 0.02 else "…"
+
+
+def on_request(key: str, label: str, inputs: object, work: Work, *, help: str = "", stale: str = "") -> Any:
+    """The result for `inputs`, once the button was pressed; else None.
+
+    A result of other inputs is not shown; `stale` says that there is one (in a sentence), so that nobody misses it.
+    """
+    jobs: dict[object, Job] = st.session_state.setdefault(f"_jobs_{key}", {})
+    job = jobs.get(inputs)
+    if job is not None and job.done.wait(QUICK) and job.error is None:
+        return job.result
+    if job is None or job.done.is_set():
+        if job is not None:
+            st.error("This could not be done.", icon=":material/error:")
+            st.text(str(job.error))
+        elif jobs:
+            st.caption(stale or "The inputs have changed since this was last measured.")
+        st.button(
+            label,
+            key=f"{key}_start",
+            icon=":material/play_arrow:",
+            help=help,
+            on_click=start,
+            args=(jobs, inputs, work),
+        )
+        return None
+    watch(key, job)
+    return None
+
+
+def start(jobs: dict[object, Job], inputs: object, work: Work) -> None:
+    for old in list(jobs)[: max(0, len(jobs) - KEEP + 1)]:
+        jobs.pop(old).stop.set()
+    jobs[inputs] = job = Job(inputs)
+    threading.Thread(target=job.run, args=(work,), daemon=True).start()
+
+
+def watch(key: str, job: Job) -> None:
+    """Progress, time left and cancel, twice a second until the work is done."""
+
+    @st.fragment(run_every=0.4)
+    def progress() -> None:
+        if job.done.is_set():
+            st.rerun()
+        with st.container(horizontal=True, vertical_alignment="center", key=f"{key}_progress"):
+            st.progress(min(1.0, job.fraction), f"{job.stage}, {job.left}")
+            st.button("Cancel", key=f"{key}_cancel", on_click=job.stop.set)
+
+    progress()

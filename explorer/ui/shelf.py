@@ -1,0 +1,100 @@
+"""What stays on this machine between visits: named presets, and the runs that were looked at; one SQLite file.
+
+Both hold addresses, so an old entry opens as an old address does.  Write-ahead logging lets many browsers write at once.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from explorer.core.errors import ShelfError
+from explorer.models.cache import data_directory
+
+KEPT_RUNS = 500
+LONGEST_NAME = 80
+TABLES = """
+create table if not exists presets (name text primary key, address text not null, made text not null);
+create table if not exists runs (id integer primary key, address text not null, summary text not null, made text not null);
+"""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A row of the shelf."""
+
+    id: int
+    name: str
+    address: str
+    summary: dict[str, Any]
+    made: str
+    """Time, UTC, to the second."""
+
+
+@contextmanager
+def opened() -> Iterator[sqlite3.Connection]:
+    """The shelf in a transaction; `ShelfError` where it cannot be read or written."""
+    path = data_directory() / "workbench.sqlite"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(path, timeout=5)) as connection:
+            connection.execute("pragma journal_mode=wal")
+            connection.executescript(TABLES)
+            with connection:
+                yield connection
+    except (OSError, sqlite3.Error) as error:
+        raise ShelfError(
+            f"{path} cannot be used ({error}). Check that the disk has room and the folder can be written, or set "
+            "CIRCUIT_EXPLORER_DATA to another folder."
+        ) from error
+
+
+def now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def save_preset(name: str, address: str) -> None:
+    """Keep an address under a name; an older preset of that name is replaced."""
+    shown = " ".join(name.split())
+    if not 1 <= len(shown) <= LONGEST_NAME:
+        raise ShelfError(f"A preset's name has 1 to {LONGEST_NAME} characters; this one has {len(shown)}.")
+    with opened() as connection:
+        connection.execute("insert or replace into presets values (?, ?, ?)", (shown, address, now()))
+
+
+def delete_preset(name: str) -> None:
+    with opened() as connection:
+        connection.execute("delete from presets where name = ?", (name,))
+
+
+def presets() -> list[Kept]:
+    """All presets, by name."""
+    with opened() as connection:
+        rows = connection.execute("select rowid, name, address, made from presets order by name").fetchall()
+    return [Kept(number, name, address, {}, made) for number, name, address, made in rows]
+
+
+def note_run(address: str, summary: dict[str, Any]) -> None:
+    """Add a run to the history, unless it is the one noted last; the oldest beyond `KEPT_RUNS` go."""
+    with opened() as connection:
+        last = connection.execute("select address from runs order by id desc limit 1").fetchone()
+        if last == (address,):
+            return
+        row = (address, json.dumps(summary), now())
+        connection.execute("insert into runs (address, summary, made) values (?, ?, ?)", row)
+        connection.execute("delete from runs where id <= (select max(id) from runs) - ?", (KEPT_RUNS,))
+
+
+def runs() -> list[Kept]:
+    """The history, newest first."""
+    with opened() as connection:
+        rows = connection.execute("select id, address, summary, made from runs order by id desc").fetchall()
+    return [Kept(number, "", address, json.loads(summary), made) for number, address, summary, made in rows]
+
+
+def clear_runs() -> None:
+    with opened() as connection:
+        connection.execute("delete from runs")

@@ -11,6 +11,7 @@ bench = desk.open_page("Prompt")
 left, right = st.columns([3, 2], gap="large")
 with left:
     editor.prompts(bench)
+    beside = st.container()
 with right:
     editor.model_picker(bench)
     model = desk.load(bench)
@@ -26,8 +27,9 @@ if opened is not None:
         help="White space is visible: · is a space, ↵ a line break. Below each token: its position and id, and the other prompt's "
         "token; orange where they differ. Click one to read the prediction after it.",
     )
-    editor.answer_note(opened)
-    other = editor.pair_panel(opened)
+    with beside:
+        editor.answer_note(opened)
+        other = editor.pair_panel(opened)
     token_strip(
         opened.tokens, "token_strip", opened.position, lambda position: session.update(position=position), other
     )

@@ -1,5 +1,6 @@
 """Toys without norms or without MLPs, random weights, in float64: TransformerLens' own small models, and ours of them."""
 
+import copy
 from functools import cache
 from typing import Any
 
@@ -62,7 +63,23 @@ def bridge(name: str) -> Any:
 @cache
 def toy(name: str) -> Model:
     """Ours, run by the engine."""
-    made, shape = native(name), config(name)
+    return ours(name, native(name))
+
+
+def affine_toy() -> Model:
+    """No norms, heads that write nothing, and neurons so far above 0 that GELU is the identity: affine from layer to layer."""
+    made = copy.deepcopy(native("no norm"))
+    with torch.no_grad():
+        for name, parameter in made.named_parameters():
+            if ".attn.o." in name:
+                parameter.zero_()
+            if name.endswith("fc_in.bias"):
+                parameter.fill_(40.0)
+    return ours("no norm", made)
+
+
+def ours(name: str, made: Any) -> Model:
+    shape = config(name)
     info = ModelInfo(
         key=name, source="", architecture="NativeModel", n_layers=shape.n_layers, n_heads=shape.n_heads,
         n_kv_heads=shape.n_key_value_heads or shape.n_heads, d_model=shape.d_model, d_head=shape.d_head, d_mlp=shape.d_mlp,

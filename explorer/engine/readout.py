@@ -28,7 +28,7 @@ class FrozenNorm:
         wide = summand.double()
         return self.weight * (wide - wide.mean(-1, keepdim=True) if self.centred else wide)
 
-    def back(self, row: Float[Tensor, "*any d_model"]) -> Float[Tensor, "*any d_model"]:
+    def back(self, row: Float[Tensor, " d_model"]) -> Float[Tensor, "*pos d_model"]:
         """u with  norm(c) · row = c · u."""
         weighted = self.weight * row.double()
         return weighted - weighted.mean(-1, keepdim=True) if self.centred else weighted

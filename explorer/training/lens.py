@@ -194,11 +194,12 @@ def kl_by_layer(
 ) -> Iterator[float]:
     """Mean KL(output ‖ lens) after each layer, in nats, in the model's own precision."""
     totals = torch.zeros(model.info.n_layers - 1, dtype=torch.float64)
+    dtype: torch.dtype = getattr(torch, model.info.dtype)
     for row in torch.split(rows, 1):
         streams, logits = streams_of(model, row)
         output = logits.log_softmax(-1)
         for layer, stream in enumerate(streams):
-            lens = model.unembed(translate(layer, stream)).float().log_softmax(-1)
+            lens = model.unembed(translate(layer, stream).to(dtype)).float().log_softmax(-1)
             totals[layer] += float((output.exp() * (output - lens)).sum(-1).mean())
     return iter((totals / len(rows)).tolist())
 
@@ -209,7 +210,7 @@ def finished(
     training: Training,
     source: str,
     rows: Int[Tensor, "row pos"],
-    held: Int[Tensor, "row pos"],
+    held: Int[Tensor, "held_row pos"],
 ) -> TunedLens:
     """The lens with its record, measured on the held-out texts."""
     recipe, network, info = training.recipe, training.network, model.info

@@ -63,6 +63,8 @@ export default function (component) {
     if (event.key === "Escape") {
       overlay(root, "keys", false);
       if (!root.querySelector(".tour").hidden) close(root);
+    } else if (event.key.toLowerCase() === "z" && !event.ctrlKey && !event.metaKey && !typing(event.composedPath()[0])) {
+      document.querySelector(`.st-key-${event.shiftKey ? "redo" : "undo"} button:enabled`)?.click();
     } else if (event.key === "?" && !typing(event.composedPath()[0])) overlay(root, "keys", root.querySelector(".keys").hidden);
   };
   document.addEventListener("keydown", onKey);

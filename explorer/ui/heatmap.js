@@ -51,6 +51,7 @@ function drawTexts(spec, plot, context) {
   spec.texts.forEach((text, index) => {
     const [x, y] = corner(spec, plot, Math.floor(index / spec.columns), index % spec.columns);
     let shown = text;
+    if (/^[+-]?\d/.test(text) && context.measureText(text).width > plot.stepX - 2) return;  // half a number misleads
     const end = plot.stepX > 30 ? "…" : "";  // in a narrow cell every letter counts
     while (shown.length > 1 + end.length && context.measureText(shown).width > plot.stepX - 2) {
       shown = shown.replace(/…$/, "").slice(0, -1) + end;

@@ -22,6 +22,10 @@ STYLE = """
 .ce-small { font-size: 0.8rem; } .ce-small td, .ce-small th { padding: 2px 3px; }
 .ce-facts td:last-child { white-space: normal; overflow-wrap: anywhere; }
 .ce-text { font-family: "Source Code Pro", monospace; font-size: 0.9rem; white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.5; }
+[class*="st-key-entry_"][class*="_row"], .st-key-strip_head { gap: 0.15rem; flex-wrap: nowrap; }
+[class*="st-key-entry_"][class*="_row"] > div:first-child { flex: 1 1 auto; min-width: 0; }
+[class*="st-key-entry_"][class*="_row"] [data-testid=stCaptionContainer] { white-space: nowrap; }
+[class*="st-key-entry_"] button, .st-key-strip_head button { padding: 0 0.2rem; min-height: 1.6rem; }
 .ce-text .ce-prompt { opacity: 0.5; }
 </style>
 """

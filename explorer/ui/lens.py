@@ -309,7 +309,13 @@ def cell(desk: Desk, views: Views) -> None:
             sites.append(("MLP out", MlpOut(layer)))
         for label, site in sites:
             st.markdown(f"`{site}` {label}")
-            act(desk, site, f"act_{label.split()[0]}", positions=(desk.position,))
+            act(
+                desk,
+                site,
+                f"act_{label.split()[0]}",
+                positions=(desk.position,),
+                choices=("zero", "mean", "patch", "freeze"),
+            )
 
 
 def cell_row(name: str, lens: Lens, layer: int, column: int) -> str:

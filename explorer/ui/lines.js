@@ -47,7 +47,8 @@ function drawLegend(spec, plot, context, color) {
   context.font = FONT(12);
   [context.textAlign, context.textBaseline] = ["left", "middle"];
   let x = plot.left;
-  for (const line of spec.series) {
+  const dashed = spec.series.some((line) => line.dashed) ? [{ name: "baseline", color, dashed: true }] : [];
+  for (const line of [...spec.series.filter((line) => !line.dashed), ...dashed]) {
     const width = context.measureText(line.name).width + 34;
     if (x + width > plot.left + plot.width) break;
     stroke(context, line, [[x, 12], [x + 20, 12]]);

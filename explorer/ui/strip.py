@@ -41,10 +41,8 @@ def draw(strip: Strip) -> None:
             effect(bench, strip.predicted)
         with st.container(horizontal=True, vertical_alignment="center", key="strip_head"):
             st.markdown("**Interventions**", help=help_for("intervention", "own effect"))
-            icon_button(
-                "undo", "undo", "Undo the last change of what is run", not session.can_undo(), session.undo, "Z"
-            )
-            icon_button("redo", "redo", "Redo", not session.can_redo(), session.redo, "Shift+Z")
+            icon_button("undo", "undo", "Undo the last change of what is run", not session.can_undo(), session.undo)
+            icon_button("redo", "redo", "Redo", not session.can_redo(), session.redo)
             icon_button("clear", "delete_sweep", "Remove all", not bench.entries, clear)
         if not bench.entries:
             st.caption("None. Click a head, a token or a lens cell and choose what to do with it.")
@@ -55,9 +53,7 @@ def draw(strip: Strip) -> None:
                 st.caption(f"No effect: {bench.entries[without_effect[index]]} comes later and replaces it.")
 
 
-def icon_button(
-    key: str, icon: str, help_text: str, disabled: bool, act: Callable[[], None], shortcut: str | None = None
-) -> None:
+def icon_button(key: str, icon: str, help_text: str, disabled: bool, act: Callable[[], None]) -> None:
     st.button(
         "",
         key=key,
@@ -65,7 +61,6 @@ def icon_button(
         help=help_text,
         disabled=disabled,
         type="tertiary",
-        shortcut=shortcut,
         on_click=act,
     )
 
@@ -101,7 +96,7 @@ def line(strip: Strip, index: int, entry: Entry) -> None:
         st.toggle(str(entry), key=f"{key}_on", on_change=switch, args=(index,))
         st.space("stretch")
         if index in strip.effects:
-            st.caption(f"{strip.effects[index]:+.2f}", help=help_for("own effect"))
+            st.caption(f"{strip.effects[index]:+.2f}")
         icon_button(f"{key}_edit", "edit", f"Edit or move {entry}", False, lambda: toggle_edit(index))
         icon_button(f"{key}_remove", "close", f"Remove {entry}", False, lambda: remove(index))
     if not entry.acts_on(strip.bench.side):

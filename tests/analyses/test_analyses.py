@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from explorer.analyses.attention import HEAD_TYPES, attention, head_scores, repeated_tokens
+from explorer.analyses.attention import HEAD_TYPES, attention, head_scores, vocabulary
 from explorer.analyses.lens import logit_lens
 from explorer.analyses.prediction import prediction
 from explorer.core.errors import AnswerError, PromptError
@@ -10,6 +10,7 @@ from explorer.core.sites import Head, MlpOut
 from explorer.engine.interventions import Ablate
 from explorer.engine.model import Model
 from explorer.engine.run import run
+from explorer.prompts.random_tokens import repeated_tokens, reversed_tokens
 from tests.conftest import PROMPT, TWIN
 from tests.tiny import hf_model
 
@@ -62,7 +63,11 @@ def test_patterns_are_distributions_over_earlier_positions(tiny: Model) -> None:
     assert np.abs(result.patterns.sum(-1) - 1).max() < 1e-6
     assert np.triu(result.patterns, 1).max() == 0
     assert result.patterns.shape[:2] == (tiny.info.n_layers, tiny.info.n_heads)
-    assert set(result.frame.columns) == {"layer", "head", *HEAD_TYPES, "type"}
+    nulls = {f"{name}, null" for name in HEAD_TYPES}
+    assert set(result.frame.columns) == {"layer", "head", *HEAD_TYPES, *nulls, "entropy", "type"}
+    rows = result.patterns.astype(float)
+    entropy = -(rows * np.log(np.where(rows > 0, rows, 1))).sum(-1).mean(-1)
+    assert np.abs(result.entropy - entropy).max() < 1e-5
 
 
 @pytest.mark.reference
@@ -81,7 +86,7 @@ def test_scores_of_an_ideal_head_are_one(tiny: Model, monkeypatch) -> None:
     """Planted patterns: each head looks where its type says, so its score is exactly 1 and the others' 0."""
     from explorer.analyses import attention as module
 
-    tokens = repeated_tokens(tiny, 0)
+    tokens = repeated_tokens(*vocabulary(tiny), 0)
     length, period = len(tokens), len(tokens) // 2
     assert tokens.ids[:period] == tokens.ids[period:] and len(set(tokens.ids)) == period
     planted = torch.zeros(1, 4, length, length)
@@ -96,10 +101,29 @@ def test_scores_of_an_ideal_head_are_one(tiny: Model, monkeypatch) -> None:
 
 
 @pytest.mark.truth
+def test_nulls_are_what_a_head_without_the_type_shows(tiny: Model, monkeypatch) -> None:
+    """An even head scores its null exactly; an induction head by content has none where nothing repeats in order."""
+    from explorer.analyses import attention as module
+
+    backwards = reversed_tokens(*vocabulary(tiny), 0)
+    length, period = len(backwards), len(backwards) // 2
+    even = torch.ones(length, length).tril() / torch.arange(1, length + 1)[:, None]
+    by_content = torch.zeros(length, length)
+    for dest in range(length):
+        earlier = [place for place in range(1, dest + 1) if backwards.ids[place - 1] == backwards.ids[dest]]
+        by_content[dest, earlier[0] if earlier else 0] = 1
+    monkeypatch.setattr(module, "pattern_tensor", lambda *arguments: torch.stack([even, by_content])[None])
+    nulls, scores = module.null_scores(tiny, ()), module.score_heads(tiny, ())
+    for name in HEAD_TYPES:
+        assert nulls[name][0, 0] == pytest.approx(scores[name][0, 0], abs=1e-7)
+    assert nulls["induction"][0, 1] <= 1 / (period - 1)
+
+
+@pytest.mark.truth
 def test_scores_follow_portable_interventions_only(tiny: Model) -> None:
     zero, tied = Ablate(Head(0, 0)), Ablate(Head(0, 1), "resample", reference=(TWIN,))
-    base, _ = head_scores(tiny)
-    scores, left_out = head_scores(tiny, (zero, tied))
+    (base, _), _ = head_scores(tiny)
+    (scores, _), left_out = head_scores(tiny, (zero, tied))
     assert left_out == (tied,)
     assert any((scores[name][1:] != base[name][1:]).any() for name in HEAD_TYPES)
     assert all((scores[name][0] == base[name][0]).all() for name in HEAD_TYPES)
@@ -110,7 +134,7 @@ def test_known_heads_of_smollm2(smollm2: Model) -> None:
     table = attention(smollm2, PROMPT).frame.set_index(["layer", "head"])
     assert table["induction"].idxmax() == (18, 6) and table.loc[(18, 6), "type"] == "induction"
     assert table["previous token"].idxmax() == (16, 0)
-    assert table.loc[(18, 6), "induction"] > 0.8
+    assert table.loc[(18, 6), "induction"] > 0.8 and table.loc[(18, 6), "induction, null"] < 0.05
 
 
 @pytest.mark.unit

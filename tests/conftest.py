@@ -33,6 +33,14 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", guarded)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Presets, history and lenses of the user's stay out of tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CIRCUIT_EXPLORER_DATA", str(tmp_path_factory.mktemp("data")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_directories(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A directory for each family, with random weights in float32."""

@@ -74,7 +74,7 @@ def affine_toy() -> Model:
             if ".attn.o." in name:
                 parameter.zero_()
             if name.endswith("fc_in.bias"):
-                parameter.fill_(40.0)
+                parameter.fill_(400.0)
     return ours("no norm", made)
 
 

@@ -22,7 +22,7 @@ from explorer.engine.edits import Kind
 from explorer.engine.fitting import address
 from explorer.engine.interventions import EdgePatch, Intervention, as_stack
 from explorer.engine.model import Activations, Model
-from explorer.engine.readout import freeze_norm, token_row
+from explorer.engine.readout import freeze_norm, from_sources, token_row
 from explorer.metrics.objectives import Objective, objective_of
 from explorer.models.decoder import Decoder
 from explorer.prompts.tokens import Bos, Tokens
@@ -39,7 +39,8 @@ class Attribution:
     """A row a component: component, kind (embedding, head, attention, mlp, bias, set by interventions), baseline, changed,
     difference; in logits."""
     heads_by_source: Float[Tensor, "layer head source"]
-    """Each head's contribution, by the position it comes from, under the interventions; its biases are not in it."""
+    """Each head's contribution, by the position it comes from, under the interventions; what these set themselves comes from
+    no position, and output biases are not in it."""
     logit_difference: tuple[float, float]
     """The objective, baseline and changed; logit(answer) alone without a distractor."""
     check: float
@@ -91,7 +92,9 @@ def direct_logit_attribution(
         frame=frame,
         heads_by_source=by_source(decoder, runs[1], readings[1], place),
         logit_difference=(totals[0], totals[1]),
-        check=max(abs(frame[name].sum() - total) for name, total in zip(("baseline", "changed"), totals, strict=True)),
+        check=max(
+            abs(float(frame[name].sum()) - total) for name, total in zip(("baseline", "changed"), totals, strict=True)
+        ),
         position=place,
         tokens=tokens,
         provenance=model.provenance([tokens], stack),
@@ -212,8 +215,9 @@ def by_source(decoder: Decoder, run: Activations, reading: Reading, place: int) 
     grid = []
     for layer in range(decoder.n_layers):
         values = run.kept["v"][layer].repeat_interleave(decoder.n_heads // decoder.n_kv_heads, 1).double()
-        pattern = run.kept["pattern"][layer][:, place].double()
-        grid.append(pattern * torch.einsum("shd,hd->hs", values, reading.heads[layer]))
+        whole = run.kept["pattern"][layer]
+        own = from_sources(decoder, run.kept["z"][layer], whole, run.kept["v"][layer])[:, place, None]
+        grid.append(own * whole[:, place].double() * torch.einsum("shd,hd->hs", values, reading.heads[layer]))
     return torch.stack(grid).float()
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from explorer.core.errors import AnswerError, ModelError
 from explorer.engine.interventions import as_stack
 from explorer.engine.model import Activations, Model
-from explorer.engine.readout import freeze_norm, token_row
+from explorer.engine.readout import freeze_norm, from_sources, token_row
 from explorer.metrics.objectives import objective_of
 from explorer.models.decoder import Decoder
 from explorer.prompts.tokens import Bos
@@ -35,7 +35,8 @@ def weighted_attention(
     bos: Bos = "default",
 ) -> Float[np.ndarray, "layer head dest source"]:
     """Patterns of every head, weighted.  Value-weighted in the stream's own units; a contribution in logits of the objective at
-    each destination (for the run's own norm scale there).
+    each destination (for the run's own norm scale there).  Where an intervention sets what a head writes, nothing comes from a
+    source, and the row is 0.
 
     Raises `PromptError`, `AnswerError`, `SiteError`, `InterventionError`, `BridgeError`; `ModelError` where heads do not add up.
     """
@@ -45,8 +46,10 @@ def weighted_attention(
             f"In {model.info.title} a norm follows the sum of the heads, so a single head's write has no size of its own."
         )
     stack, tokens = as_stack(interventions), model.tokenize(prompt, bos)
-    run = model.activations(tokens, stack, ("pattern", "v", "resid_post"))
+    run = model.activations(tokens, stack, ("pattern", "v", "z", "resid_post"))
     patterns = [run.kept["pattern"][layer].double() for layer in range(decoder.n_layers)]
+    if weighting != "attention":
+        patterns = [pattern * written(decoder, layer, run)[..., None] for layer, pattern in enumerate(patterns)]
     if weighting == "attention":
         weights = [torch.ones(1, 1, 1, dtype=torch.float64)] * decoder.n_layers
     elif weighting == "value-weighted":
@@ -56,6 +59,10 @@ def weighted_attention(
     return (
         torch.stack([pattern * weight for pattern, weight in zip(patterns, weights, strict=True)]).float().cpu().numpy()
     )
+
+
+def written(decoder: Decoder, layer: int, run: Activations) -> Float[Tensor, "head dest"]:
+    return from_sources(decoder, run.kept["z"][layer], run.kept["pattern"][layer], run.kept["v"][layer])
 
 
 def by_head(decoder: Decoder, layer: int) -> Float[Tensor, "d_model head d_head"]:

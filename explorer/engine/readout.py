@@ -66,3 +66,22 @@ def head_writes(decoder: Decoder, layer: int, z: Float[Tensor, "pos head d_head"
     """z W_O: what each head writes (`head_out`)."""
     W = decoder.blocks[layer].o.weight.double().view(-1, decoder.n_heads, decoder.d_head)
     return torch.einsum("phe,dhe->phd", z.double(), W)
+
+
+def mixed(
+    decoder: Decoder, pattern: Float[Tensor, "head dest source"], values: Float[Tensor, "source kv_head d_head"]
+) -> Float[Tensor, "dest head d_head"]:
+    """What every head's pattern and values give: its z, unless an intervention set that."""
+    return torch.einsum("his,she->ihe", pattern, values.repeat_interleave(decoder.n_heads // decoder.n_kv_heads, 1))
+
+
+def from_sources(
+    decoder: Decoder,
+    z: Float[Tensor, "dest head d_head"],
+    pattern: Float[Tensor, "head dest source"],
+    values: Float[Tensor, "source kv_head d_head"],
+) -> Float[Tensor, "head dest"]:
+    """1 where a head's z is what its pattern and values give, 0 where an intervention set it: that comes from no source."""
+    off = (z - mixed(decoder, pattern, values)).abs().amax(-1)
+    size = z.abs().amax() + values.abs().amax()
+    return (off <= 1e-4 * size).T.double()

@@ -39,7 +39,8 @@ def browser_context_args(browser_context_args):
 
 @pytest.fixture(scope="session")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with server(tmp_path_factory.mktemp("server") / "log.txt") as (address, _):
+    folder = tmp_path_factory.mktemp("server")
+    with server(folder / "log.txt", {"CIRCUIT_EXPLORER_DATA": str(folder / "data")}) as (address, _):
         yield address
 
 

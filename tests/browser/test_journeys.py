@@ -1,6 +1,7 @@
 """Whole journeys in real Chromium, on SmolLM2."""
 
 import http.client
+import json
 from urllib.parse import quote
 
 import pytest
@@ -37,6 +38,10 @@ def click_head(page: Page, layer: int, head: int) -> None:
     settle(page)
 
 
+def zero_head(page: Page) -> None:
+    page.locator(".st-key-act_head_choices").get_by_role("button", name="Zero").click()
+
+
 def test_the_opening_example_predicts_mary(visit) -> None:
     page = visit("/", wait_for=".ce-bar")
     first = page.locator(".ce-table:has(.ce-bar) tr").nth(1)
@@ -56,7 +61,7 @@ def test_click_a_head_ablate_undo_and_share(visit, fresh) -> None:
     assert before["logit diff."][:2] == ["6.12", "6.12"]
     page.get_by_role("link", name="Attention").click()
     click_head(page, 23, 3)
-    page.get_by_role("button", name="Zero").click()
+    zero_head(page)
     wait_for_effect(page, "3.08")
     after = effect(page)
     assert after["logit diff."] == ["6.12", "3.08", "-3.04"] and float(after["P(·Mary)"][1]) < float(
@@ -95,24 +100,23 @@ def test_heads_can_be_walked_with_the_keyboard(visit) -> None:
 
 
 def test_a_trajectory_point_opens_its_layer(visit) -> None:
-    """The one plotly chart: fails if Streamlit's DOM around plotly changes."""
     page = visit("/lens")
-    page.wait_for_selector(".st-key-trajectories [data-clickable]")
-    x, y = page.evaluate(
-        """() => { const plot = document.querySelector(".st-key-trajectories .js-plotly-plot"), box = plot.getBoundingClientRect(),
-        layout = plot._fullLayout, y = plot.calcdata[0][10].y;
-        return [box.left + layout._size.l + layout.xaxis.l2p(10), box.top + layout._size.t + layout.yaxis.l2p(y)]; }"""
-    )
-    page.mouse.move(x - 1, y)
-    page.wait_for_timeout(300)
-    page.mouse.click(x, y)
+    canvas = page.locator(".st-key-trajectories canvas").first
+    page.wait_for_selector(".st-key-trajectories canvas[data-plot]")
+    plot = json.loads(canvas.get_attribute("data-plot"))
+    canvas.click(position={"x": plot["left"] + plot["width"] * 10 / (plot["points"] - 1), "y": 120})
     expect(page.locator(".st-key-cell_panel")).to_contain_text("After layer 10")
+    canvas.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    expect(page.locator(".st-key-cell_panel")).to_contain_text("After layer 12")
 
 
 @pytest.mark.parametrize(("how", "changed"), [("Mean", "logit diff."), ("Resample", "-0.96")])
 def test_the_other_ablations(visit, how: str, changed: str) -> None:
     page = visit("/attention?head=L23H3")
-    page.get_by_role("button", name=how).click()
+    page.locator(".st-key-act_head_choices").get_by_role("button", name=how).click()
     expect(page.locator(".st-key-entry_0_row")).to_contain_text(f"L23H3 · {how.lower()}")
     wait_for_effect(page, changed)
     assert effect(page)["logit diff."][2] != "–"
@@ -218,11 +222,13 @@ def test_an_unknown_model_leaves_the_page_standing(visit) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 1920])
-@pytest.mark.parametrize("path", ["/", "/attention", "/lens"])
+@pytest.mark.parametrize("path", ["/", "/attention", "/lens", "/attribution", "/history"])
 def test_pages_fit_their_window(url, fresh, tmp_path_factory, scheme, width, path) -> None:
     """No page scrolls sideways, no chart is cut off, and the theme follows the browser."""
     page = fresh(
-        f"{url}{path}?do=L23H3:zero&head=L23H3", viewport={"width": width, "height": 1100}, color_scheme=scheme
+        f"{url}{path}?do=L23H3:zero&do=L24H4.pattern:patch:3,9:clean&head=L23H3&pinned=L24H4,L18H6",
+        viewport={"width": width, "height": 1100},
+        color_scheme=scheme,
     )
     page.wait_for_timeout(800)
     assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")
@@ -254,7 +260,7 @@ def test_an_attribution_cell_opens_and_is_ablated(visit) -> None:
     panel = page.locator(".st-key-component_panel")
     expect(panel).to_contain_text("L23H3: +2.854 logits")
     settle(page)
-    panel.get_by_role("button", name="Zero").click()
+    panel.locator(".st-key-act_component_choices").get_by_role("button", name="Zero").click()
     wait_for_effect(page, "3.08")
     expect(panel).to_contain_text("+2.854 → +0.000")
     expect(page.locator("body")).to_contain_text("under the interventions +3.07")
@@ -268,10 +274,10 @@ def test_a_model_set_by_hand_shows_its_circuit_and_breaks_where_it_says(visit) -
     assert effect(page)["logit diff."][0] == "20.00"
     page.get_by_role("link", name="Attention").click()
     click_head(page, 0, 0)
-    page.get_by_role("button", name="Zero").click()
+    zero_head(page)
     wait_for_effect(page, "20.00")
     assert effect(page)["logit diff."][1] == "20.00"  # not in the circuit: no effect at all
     click_head(page, 0, 1)
-    page.get_by_role("button", name="Zero").click()
+    zero_head(page)
     wait_for_effect(page, "-20.00")
     assert effect(page)["logit diff."][1] == "0.00"

@@ -4,7 +4,7 @@ import streamlit as st
 
 from explorer.ui import attention, frame, why_here
 
-opened = frame.page("Attention")
+opened = frame.page("Attention", ("pattern", "resid_post"))
 if opened is not None:
     views = attention.compute(opened)
     if views is not None:

@@ -4,7 +4,7 @@ import streamlit as st
 
 from explorer.ui import attribution, frame, stories
 
-opened = frame.page("Attribution")
+opened = frame.page("Attribution", ("z", "v", "pattern", "attn_out", "mlp_out", "resid_post"))
 if opened is not None:
     found = attribution.compute(opened)
     if found is not None:

@@ -4,6 +4,7 @@ import streamlit as st
 
 from explorer.ui import desk, editor, frame, session
 from explorer.ui.continuation import continuation_panel
+from explorer.ui.data import data_menu
 from explorer.ui.html import prediction_table
 from explorer.ui.tokens import token_strip
 
@@ -37,6 +38,7 @@ if opened is not None:
     with left:
         editor.position_heading(opened)
         st.html(prediction_table(opened.prediction.frame, opened.changed))
+        data_menu("prediction", lambda: opened.prediction.frame, opened.prediction.provenance)
     with right:
         continuation_panel(opened)
 frame.foot("Prompt", opened)

@@ -48,7 +48,7 @@ class Attention:
     scores: dict[HeadType, Float[np.ndarray, "layer head"]]
     """Head-type scores, 0 to 1, on repeated random tokens under the same interventions."""
     nulls: dict[HeadType, Float[np.ndarray, "layer head"]]
-    """The same where the pattern cannot be what the type says: see the head of this file."""
+    """The same where the pattern cannot be what the type says, without interventions: see the head of this file."""
     entropy: Float[np.ndarray, "layer head"]
     """Mean entropy of a head's rows on the prompt, in nats; 0 where each looks at one source, ln(i + 1) where evenly."""
     left_out: tuple[Intervention, ...]
@@ -83,13 +83,13 @@ def attention(model: Model, prompt: str, interventions: Any = (), *, bos: Bos = 
     stack = as_stack(interventions)
     tokens = model.tokenize(prompt, bos)
     patterns = pattern_tensor(model, tokens, stack)
-    (scores, nulls), left_out = head_scores(model, stack)
+    scores, left_out = head_scores(model, stack)
     entropy = torch.special.entr(patterns.float()).sum(-1).mean(-1).cpu().numpy()
     return Attention(
         tokens,
         patterns.float().cpu().numpy(),
         scores,
-        nulls,
+        head_nulls(model),
         entropy,
         left_out,
         model.provenance([tokens], stack, SEED),
@@ -112,18 +112,21 @@ def pattern_tensor(
 Scores = dict[HeadType, Float[np.ndarray, "layer head"]]
 
 
-def head_scores(
-    model: Model, interventions: tuple[Intervention, ...] = ()
-) -> tuple[tuple[Scores, Scores], tuple[Intervention, ...]]:
-    """Head-type scores, and their nulls, under those interventions that do not depend on a prompt's positions; and the others."""
+def head_scores(model: Model, interventions: tuple[Intervention, ...] = ()) -> tuple[Scores, tuple[Intervention, ...]]:
+    """Head-type scores under those interventions that do not depend on a prompt's positions; and the others."""
     carried = tuple(item for item in interventions if is_portable(item))
     left_out = tuple(item for item in interventions if not is_portable(item))
-    scores = model.remember(
-        ("head_scores", carried),
-        lambda: (score_heads(model, carried), null_scores(model, carried)),
-        lambda made: 8 * 8 * next(iter(made[0].values())).size,
-    )
-    return scores, left_out
+    return model.remember(("head_scores", carried), lambda: score_heads(model, carried), size_of), left_out
+
+
+def head_nulls(model: Model) -> Scores:
+    """The nulls of all types, without interventions: one run a model."""
+    nulls: Scores = model.remember(("head_nulls",), lambda: null_scores(model), size_of)
+    return nulls
+
+
+def size_of(scores: Scores) -> int:
+    return sum(grid.nbytes for grid in scores.values())
 
 
 def is_portable(item: Intervention) -> bool:
@@ -157,10 +160,10 @@ def targets(period: int) -> tuple[Tensor, dict[HeadType, Tensor]]:
     }
 
 
-def null_scores(model: Model, interventions: tuple[Intervention, ...]) -> Scores:
+def null_scores(model: Model) -> Scores:
     """What a head would score that does not look for the thing."""
     tokens = reversed_tokens(*vocabulary(model), SEED)
-    patterns = pattern_tensor(model, tokens, interventions).double()
+    patterns = pattern_tensor(model, tokens, ()).double()
     dest, sources = targets(len(tokens) // 2)
     even = (patterns[:, :, dest].sum(-1) / (dest + 1)).mean(-1).cpu().numpy()
     return {

@@ -90,9 +90,14 @@ def own_path(info: ModelInfo) -> Path:
     return data_directory() / "lenses" / info.weight_hash[:16] / NAME
 
 
+def shipped_path(info: ModelInfo) -> Path:
+    """Where a lens that ships lies: apart from the model's files, whose hash it must not change."""
+    return FILES / "lenses" / f"{info.title}.safetensors"
+
+
 def find_lens(info: ModelInfo) -> TunedLens:
     """The user's own lens of a model, else the shipped one; `LensError` where there is none."""
-    for path in (own_path(info), FILES / info.key / NAME):
+    for path in (own_path(info), shipped_path(info)):
         if path.is_file():
             return read_lens(path, info)
     raise LensError(f"There is no tuned lens of {info.title}. Train one: {command(info)}")

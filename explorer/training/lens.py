@@ -85,6 +85,10 @@ def train_lens(
     Raises `BridgeError`, `TrainingError` (text that cannot be read, a checkpoint of another recipe), `LensError`.
     """
     path = own_path(model.info) if directory is None else directory / own_path(model.info).name
+    if (path.parent / "config.json").exists():
+        raise TrainingError(
+            f"{path.parent} is a model's directory; a lens there would count as its weights. Choose another."
+        )
     checkpoint = path.with_name(CHECKPOINT)
     decoder = decoder_of(model)
     with tqdm(total=recipe.steps, desc=f"tuned lens of {model.info.title}", disable=None, unit="step") as bar:

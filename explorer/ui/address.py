@@ -9,6 +9,7 @@ it acts on alone, and off.  Version 1 knew fewer of these, so its addresses read
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, get_args
+from urllib.parse import urlencode
 
 from explorer.analyses.lens import LensKind
 from explorer.analyses.token_attribution import TokenBaseline
@@ -38,6 +39,8 @@ OLDER = ("1",)
 RENAMED = {"score": "color"}
 """What older versions called a choice."""
 MAX_TEXT, MAX_ENTRIES, MAX_PINNED = 200_000, 200, 8
+LONGEST_ADDRESS, LEFT_OUT = 12_000, "left_out"
+"""Characters of an address that every browser and server takes; and the part that says what is not in it."""
 PAIR_FIELDS = tuple(field.name for field in fields(ContrastPair))
 
 Params = Mapping[str, Sequence[str]]
@@ -54,6 +57,14 @@ def to_params(bench: Workbench) -> dict[str, list[str]]:
         if (value := getattr(bench, name)) != getattr(plain, name):
             params[name] = [WRITERS.get(name, str)(value)]
     return params
+
+
+def in_address(bench: Workbench) -> dict[str, list[str]]:
+    """The query parameters that an address line can hold: without the prompts where these are too long."""
+    params = to_params(bench)
+    if len(urlencode(params, doseq=True)) <= LONGEST_ADDRESS:
+        return params
+    return {name: found for name, found in params.items() if name not in PAIR_FIELDS} | {LEFT_OUT: ["prompts"]}
 
 
 def from_params(params: Params) -> tuple[Workbench, list[str]]:
@@ -73,7 +84,11 @@ def from_params(params: Params) -> tuple[Workbench, list[str]]:
                 bench = replace(bench, **{name: reader(text)})
             except (ValueError, StateError) as error:
                 notes.append(f"{name}: {error}")
-    unknown = sorted(set(params) - {"v", "model", "do", *PAIR_FIELDS, *READERS})
+    if LEFT_OUT in params:
+        notes.append(
+            "the prompts were too long for the address, so it does not hold them; another pair stands in their place"
+        )
+    unknown = sorted(set(params) - {"v", "model", "do", LEFT_OUT, *PAIR_FIELDS, *READERS})
     notes += [f"unknown part {shown(name)}" for name in unknown]
     return bench.with_entries(read_entries(params.get("do", ()), notes)), notes
 

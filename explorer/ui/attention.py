@@ -21,7 +21,8 @@ from explorer.ui.ablation_effects import ablation_effects
 from explorer.ui.act import act
 from explorer.ui.data import data_menu
 from explorer.ui.desk import Desk, message
-from explorer.ui.heatmap import heatmap
+from explorer.ui.heatmap import heatmap, no_heatmap
+from explorer.ui.html import say
 from explorer.ui.show import show_control, shown_run
 from explorer.ui.state import Show
 from explorer.ui.terms import help_for
@@ -188,9 +189,10 @@ def one_head(desk: Desk, views: Views) -> None:
     """The chosen head, large, with the choice of what to do with it."""
     head = clamped(desk)
     if head != desk.bench.head:
-        st.caption(f"{desk.bench.head} is not a head of this model; {head} is shown.")
+        say(f"{desk.bench.head} is not a head of this model; {head} is shown.")
     with st.container(border=True, key="head_panel"):
-        st.markdown(f"**{head}**: {types_in_words(views, head)}", help=COLOR_HELP)
+        st.markdown("**Open head**", help=COLOR_HELP)
+        say(types_in_words(views, head), f"{head}:")
         act(desk, head, "act_head")
         pattern = HeadPart(head.layer, head.head, "pattern")
         st.caption("Its attention pattern alone:")
@@ -211,7 +213,18 @@ def large(desk: Desk, views: Views, head: Head, key: str) -> None:
             selected=(desk.position, source_of(desk)),
         )  # fmt: skip
         click = partial(read_cell, picture.tokens)
-        heatmap(picture, key if number == 0 else f"{key}_{run}", click, on_clear=clear_selection)
+        heatmap(picture, key if number == 0 else f"{key}_baseline", click, on_clear=clear_selection)
+    if len(runs) == 1:
+        no_heatmap(f"{key}_baseline")
+    data_menu(key, partial(pattern_frame, desk, dict(zip(runs, patterns, strict=True))), views.changed.provenance)
+
+
+def pattern_frame(desk: Desk, patterns: dict[str, np.ndarray]) -> pd.DataFrame:
+    """One row a destination and source that it may look at."""
+    dest, source = np.tril_indices(len(desk.tokens))
+    texts = np.array(desk.tokens.texts, dtype=object)
+    places = {"dest": dest, "source": source, "dest_token": texts[dest], "source_token": texts[source]}
+    return pd.DataFrame(places | {run: pattern[dest, source] for run, pattern in patterns.items()})
 
 
 def read_cell(block: int, row: int, column: int) -> None:

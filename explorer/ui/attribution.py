@@ -3,6 +3,7 @@
 from collections.abc import Hashable
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -16,6 +17,7 @@ from explorer.ui.data import data_menu
 from explorer.ui.desk import Desk, message
 from explorer.ui.heatmap import heatmap
 from explorer.ui.html import grid as text_grid
+from explorer.ui.html import say
 from explorer.ui.show import show_control, shown_run
 from explorer.ui.state import Entry
 from explorer.ui.terms import help_for
@@ -51,7 +53,8 @@ def grid(desk: Desk, found: Attribution) -> None:
     data_menu("attribution", lambda: found.frame, found.provenance)
     st.caption(
         "Layer 0 at the bottom. Blue adds to the answer, orange to the distractor. Embeddings and the last biases are in the "
-        "table. Click a component to see where its part comes from, and to ablate it."
+        "table. Click a component to see where its part comes from, and to ablate it.",
+        help=HELP,
     )
 
 
@@ -67,10 +70,9 @@ def sum_check(found: Attribution) -> None:
     changed = (
         f", under the interventions {frame['changed'].sum():+.3f} (objective {after:+.3f})" if before != after else ""
     )
-    st.caption(
+    say(
         f"Sum of all {len(frame)} rows: {frame['baseline'].sum():+.3f} (objective {before:+.3f}){changed}. "
-        f"Largest |sum − objective| {found.check:.0e}.",
-        help=HELP,
+        f"Largest |sum − objective| {found.check:.0e}."
     )
 
 
@@ -78,10 +80,11 @@ def by_token(found: Attribution) -> None:
     """What the heads bring from each token, all together."""
     st.markdown("**By source token**", help=HELP)
     heatmap(plots.by_token(found), "attribution_tokens")
-    frame = pd.DataFrame(
-        {"pos": range(len(found.tokens)), "token": found.tokens.texts, "logits": found.by_token.numpy()}
-    )
-    data_menu("by_token", lambda: frame, found.provenance)
+    data_menu("by_token", lambda: by_position(found, found.by_token.numpy()), found.provenance)
+
+
+def by_position(found: Attribution, parts: np.ndarray) -> pd.DataFrame:
+    return pd.DataFrame({"pos": range(len(found.tokens)), "token": found.tokens.texts, "logits": parts})
 
 
 def component_panel(desk: Desk, found: Attribution) -> None:
@@ -94,11 +97,14 @@ def component_panel(desk: Desk, found: Attribution) -> None:
     with st.container(border=True, key="component_panel"):
         before, after = (float(rows[side].to_dict()[name]) for side in ("baseline", "changed"))
         part = f"{before:+.3f} → {after:+.3f}" if desk.changed else f"{before:+.3f}"
-        st.markdown(f"**{name}**: {part} logits, directly", help=HELP)
+        st.markdown("**Open component**", help=HELP)
+        say(f"{part} logits, directly", f"{name}:")
         site = parse_site(name)
         act(desk, site, "act_component")
         if isinstance(site, Head):
-            heatmap(plots.sources(found, site.layer, site.head), "attribution_sources", lambda row, column: None)
+            heatmap(plots.sources(found, site.layer, site.head), "attribution_sources")
+            parts = found.heads_by_source[site.layer, site.head].numpy()
+            data_menu("sources", lambda: by_position(found, parts), found.provenance)
         if isinstance(site, MlpOut):
             neurons(desk, site)
 
@@ -116,10 +122,9 @@ def neurons(desk: Desk, site: MlpOut) -> None:
     order = frame["changed"].abs().sort_values(ascending=False).index
     top = frame.loc[order[:SHOWN_NEURONS]]
     share = frame["changed"].abs().sort_values(ascending=False)
-    st.caption(
+    say(
         f"{len(frame):,} neurons; the {len(top)} largest hold {share.iloc[: len(top)].sum() / max(share.sum(), 1e-12):.0%} of the sum of "
-        "magnitudes. Logits, directly.",
-        help=HELP,
+        "magnitudes. Logits, directly."
     )
     for row in top.to_dict("records"):
         with st.container(horizontal=True, vertical_alignment="center"):

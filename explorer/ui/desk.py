@@ -7,12 +7,15 @@ import streamlit as st
 from explorer.analyses.leave_one_out import leave_one_out
 from explorer.analyses.prediction import Prediction, prediction
 from explorer.core.errors import AnswerError, ExplorerError, PromptError
+from explorer.engine.edits import Kind
 from explorer.engine.interventions import SiteIntervention
 from explorer.engine.model import Model
 from explorer.prompts.tokens import Tokens
 from explorer.ui import history, models, session, strip
 from explorer.ui.state import Entry, Side, Workbench
 
+RUN_ONCE_UP_TO = 128
+"""Tokens up to which all activations of a page are kept from its first run; longer prompts have what they ask for checked."""
 EFFECTS_UP_TO = 8
 """Entries whose own effects are measured at every click: one run each."""
 
@@ -61,8 +64,11 @@ def dismiss_notes() -> None:
     st.session_state[session.NOTES] = []
 
 
-def set_up(bench: Workbench, model: Model | None) -> Desk | None:
-    """Fit the workbench to its model.  Draws the sidebar, and a message in place of what cannot be done."""
+def set_up(bench: Workbench, model: Model | None, keep: tuple[Kind, ...] = ()) -> Desk | None:
+    """Fit the workbench to its model.  Draws the sidebar, and a message in place of what cannot be done.
+
+    `keep` names the activations that the page will ask for, so that the prompt is run once.
+    """
     if model is None:
         strip.draw(strip.Strip(bench))
         return None
@@ -76,6 +82,8 @@ def set_up(bench: Workbench, model: Model | None) -> Desk | None:
     answer, distractor = checked_answers(bench, model)
     position = len(tokens) - 1 if bench.position is None else min(bench.position, len(tokens) - 1)
     try:
+        if len(tokens) <= RUN_ONCE_UP_TO:
+            model.activations(tokens, stack, keep)
         predicted = prediction(
             model, bench.prompt, stack, answer=answer, distractor=distractor, position=position, bos=bench.bos
         )

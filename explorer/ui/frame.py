@@ -3,6 +3,7 @@
 import streamlit as st
 
 from explorer.core.errors import ExplorerError
+from explorer.engine.edits import Kind
 from explorer.ui import desk, session
 from explorer.ui.assist import assist
 from explorer.ui.desk import Desk
@@ -12,10 +13,10 @@ from explorer.ui.state import Side, Workbench
 SIDES: dict[Side, str] = {"clean": "clean prompt", "corrupt": "corrupt prompt"}
 
 
-def page(title: str) -> Desk | None:
+def page(title: str, keep: tuple[Kind, ...] = ()) -> Desk | None:
     """The desk of a page that has nothing to draw before it; None, with a message in place, where there is none."""
     bench = desk.open_page(title)
-    opened = desk.set_up(bench, desk.load(bench))
+    opened = desk.set_up(bench, desk.load(bench), keep)
     if opened is not None:
         side_control(bench)
     foot(title, opened)
@@ -41,6 +42,8 @@ def foot(title: str, opened: Desk | None) -> None:
     with st.sidebar:
         st.space("small")
         assist(tour=not st.query_params.get("do"))
+        if not session.address_is_whole():
+            st.caption("The prompts are too long for the address: a copied link does not hold them. A preset does.")
         if opened is not None:
             st.download_button(
                 "Notebook",

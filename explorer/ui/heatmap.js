@@ -142,6 +142,8 @@ function drawMarks(spec, plot, context, walked, color) {
 
 function draw(root) {
   const { spec } = root.state;
+  root.hidden = spec.hidden;
+  if (spec.hidden) return;
   const canvas = root.querySelector("canvas"), context = canvas.getContext("2d");
   const width = root.clientWidth, ratio = window.devicePixelRatio || 1;
   if (!width) return;

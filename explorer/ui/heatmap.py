@@ -49,10 +49,17 @@ def heatmap(
         _canvas(key=f"{key}_canvas", data=payload(shown) | {"name": key, "locked": place}, on_target_change=take)
 
 
+def no_heatmap(key: str) -> None:
+    """The place of a heatmap that is not shown now: it stays mounted, since mounting one costs the browser some 0.1 s."""
+    with st.container(key=key):
+        _canvas(key=f"{key}_canvas", data={"hidden": True}, on_target_change=lambda: None)
+
+
 def payload(shown: Heatmap) -> dict[str, Any]:
     """What the canvas needs, JSON-ready; cells and colours as base64 bytes."""
     rows, columns = shown.shape
     return {
+        "hidden": False,
         "cells": base64.b64encode(shown.levels().tobytes()).decode(),
         "cellRows": shown.values.shape[0],
         "cellColumns": shown.values.shape[1],

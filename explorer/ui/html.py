@@ -17,6 +17,8 @@ STYLE = """
 .ce-table .ce-token { font-family: "Source Code Pro", monospace; white-space: pre; }
 .ce-table .ce-bar { background: linear-gradient(to right, rgba(43,127,212,0.28) var(--fill), transparent var(--fill)); }
 .ce-table .ce-up { color: #2b7fd4; } .ce-table .ce-down { color: #d97400; }
+.ce-caption { font-size: 0.875rem; opacity: 0.62; line-height: 1.5; }
+.ce-line { line-height: 1.5; }
 .ce-dim { opacity: 0.6; }
 .ce-scroll { overflow-x: auto; }
 .ce-small { font-size: 0.8rem; } .ce-small td, .ce-small th { padding: 2px 3px; }
@@ -24,7 +26,7 @@ STYLE = """
 .ce-text { font-family: "Source Code Pro", monospace; font-size: 0.9rem; white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.5; }
 [class*="st-key-entry_"][class*="_row"], .st-key-strip_head { gap: 0.15rem; flex-wrap: nowrap; }
 [class*="st-key-entry_"][class*="_row"] > div:first-child { flex: 1 1 auto; min-width: 0; }
-[class*="st-key-entry_"][class*="_row"] [data-testid=stCaptionContainer] { white-space: nowrap; }
+[class*="st-key-entry_"][class*="_row"] .ce-caption { white-space: nowrap; }
 [class*="st-key-entry_"] button, .st-key-strip_head button { padding: 0 0.2rem; min-height: 1.6rem; }
 .ce-text .ce-prompt { opacity: 0.5; }
 </style>
@@ -39,6 +41,16 @@ def style() -> None:
 def safe_html(text: str) -> str:
     """Any text, with white space visible, as harmless HTML."""
     return html.escape(visible(text), quote=True)
+
+
+def say(text: str, strong: str = "") -> None:
+    """A line of small text that changes from run to run, as plain text behind a heading.
+
+    (Streamlit's captions are Markdown, which the browser loads in parts: one whose text changes can hold the whole page's
+    update back by 0.3 s.)
+    """
+    heading = f"<b>{html.escape(strong)}</b> " if strong else ""
+    st.html(f"<div class='{'ce-line' if strong else 'ce-caption'}'>{heading}{html.escape(text)}</div>")
 
 
 def prediction_table(frame: pd.DataFrame, changed: bool) -> str:

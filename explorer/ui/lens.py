@@ -18,7 +18,7 @@ from explorer.ui.act import act
 from explorer.ui.data import data_menu
 from explorer.ui.desk import Desk, message
 from explorer.ui.heatmap import heatmap
-from explorer.ui.html import safe_html
+from explorer.ui.html import safe_html, say
 from explorer.ui.lines import line_chart
 from explorer.ui.show import show_control, shown_run
 from explorer.ui.state import LensOf, LensScale
@@ -158,9 +158,7 @@ def stream_grid(desk: Desk, views: Views) -> None:
         )
     hidden(desk, shown, layers)
     record = "" if shown.kind == "logit" else tuned_record(desk)
-    st.caption(
-        f"Layer 0 at the bottom. Self-check: the last layer is the model's output, |Δ P| = {shown.check:.0e}.{record}"
-    )
+    say(f"Layer 0 at the bottom. Self-check: the last layer is the model's output, |Δ P| = {shown.check:.0e}.{record}")
     data_menu("lens", lambda: frame(desk, views), shown.provenance)
 
 
@@ -180,9 +178,7 @@ def hidden(desk: Desk, shown: Lens, layers: range) -> None:
         notes.append(f"{fewer} of {desk.model.info.n_layers} layers are hidden")
     if notes:
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.caption(
-                f":material/visibility_off: {'; '.join(notes)}. Click a token on the Prompt page to move the window."
-            )
+            say(f"{'; '.join(notes)}. Click a token on the Prompt page to move the window.", "Hidden:")
             if desk.bench.lens_find or fewer:
                 st.button("Show all", key="lens_show_all", type="tertiary", **session.calling(show_all))
 
@@ -226,7 +222,7 @@ def component_grid(desk: Desk) -> None:
     data_menu("component_lens", lambda: found.frame, found.provenance)
     if desk.bench.component in set(found.frame["component"]):
         with st.container(border=True, key="component_panel"):
-            st.markdown(f"**{desk.bench.component}**")
+            say("", desk.bench.component)
             act(desk, parse_site(desk.bench.component), "act_component")
 
 
@@ -274,6 +270,11 @@ def trajectories(desk: Desk, views: Views) -> None:
         selected=layer_of(desk),
     )
     line_chart(shown, "trajectories", lambda layer: session.update(lens_layer=layer))
+    data_menu(
+        "trajectories",
+        lambda: pd.DataFrame({each.name: each.values for each in shown.series}),
+        views.changed.provenance,
+    )
 
 
 def follow_box(desk: Desk) -> None:
@@ -294,13 +295,14 @@ def cell(desk: Desk, views: Views) -> None:
     """The chosen cell, and what can be done there."""
     layer, column = layer_of(desk), column_of(desk, views)
     with st.container(border=True, key="cell_panel"):
-        st.markdown(f"**After layer {layer}, position {desk.position}**", help=LENS_HELP)
+        st.markdown("**Chosen cell**", help=LENS_HELP)
+        say("", f"After layer {layer}, position {desk.position}")
         rows = [("baseline", views.baseline)] + ([("changed", views.changed)] if desk.changed else [])
         body = "".join(cell_row(name, lens, layer, column) for name, lens in rows)
         st.html(
             f"<div class='ce-scroll'><table class='ce-table ce-small'><tr><th></th><th>top token</th><th>probability</th><th>entropy</th><th>P(answer)</th><th>rank</th></tr>{body}</table></div>"
         )
-        st.caption(f"Act at position {desk.position}:")
+        say(f"Act at position {desk.position}:")
         sites: list[tuple[str, Site]] = [
             ("residual stream", Resid(layer, "resid_post")),
             ("attention out", AttnOut(layer)),
@@ -308,7 +310,7 @@ def cell(desk: Desk, views: Views) -> None:
         if desk.model.info.d_mlp:
             sites.append(("MLP out", MlpOut(layer)))
         for label, site in sites:
-            st.markdown(f"`{site}` {label}")
+            say(label, str(site))
             act(
                 desk,
                 site,

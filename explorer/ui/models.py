@@ -93,8 +93,8 @@ def ask(source: str) -> None:
 def model(source: str) -> Model | None:
     """The model, when it is there; shows progress while it loads, and a message in place where it fails."""
     load = POOL.request(source, source in st.session_state.get(ASKED, ()))
+    place = st.empty()  # always there, so that what follows keeps its place on the page
     if not load.done.wait(0.05):
-        place = st.empty()
         while not load.done.wait(0.1):
             seconds = time.monotonic() - load.started
             place.progress(min(1.0, load.fraction), f"Loading the model: {load.stage} ({seconds:.0f} s)")

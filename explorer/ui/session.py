@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlencode
 
 import streamlit as st
 
-from explorer.ui.address import from_params, to_params
+from explorer.ui.address import LEFT_OUT, from_params, in_address, to_params
 from explorer.ui.state import INPUTS, Entry, Workbench
 
 BENCH, NOTES, UNDO, REDO = "_bench", "_address_notes", "_undo", "_redo"
@@ -83,9 +83,14 @@ def open_address(query: str) -> None:
 
 def write_address() -> None:
     """Mirror the workbench in the address; changing page drops it, so every run writes it again."""
-    wanted = to_params(bench())
+    wanted = in_address(bench())
     if {name: st.query_params.get_all(name) for name in st.query_params} != wanted:
         st.query_params.from_dict(wanted)
+
+
+def address_is_whole() -> bool:
+    """Whether the address holds the prompts."""
+    return LEFT_OUT not in in_address(bench())
 
 
 def bound(field: str, value: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from explorer.ui.act import act
 from explorer.ui.data import data_menu
 from explorer.ui.desk import Desk
 from explorer.ui.heatmap import heatmap
-from explorer.ui.html import safe_html
+from explorer.ui.html import safe_html, say
 from explorer.ui.on_request import on_request
 from explorer.ui.state import other_side
 from explorer.ui.terms import help_for
@@ -61,10 +61,10 @@ def picture(desk: Desk, found: TokenAttribution) -> None:
         if np.isfinite(gradient)
         else f"Only {n} {'token differs' if n == 1 else 'tokens differ'} from the baseline: too few for a rank correlation."
     )
-    st.caption(f"{said} The first two rows are correlational; the third is an intervention.")
+    say(f"{said} The first two rows are correlational; the third is an intervention.")
     span = found.objective - found.at_baseline
     trusted = abs(found.residual) <= max(2 * CLOSE * abs(span), 1e-3)
-    st.caption(
+    say(
         f"Integrated gradients add up to {found.integrated.sum():+.3f}; m(x) − m(x′) = {span:+.3f}, residual {found.residual:+.3f}."
         + (
             ""

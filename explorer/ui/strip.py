@@ -12,7 +12,7 @@ from explorer.engine.interventions import Ablate, SiteIntervention, overridden
 from explorer.metrics.objectives import Score
 from explorer.prompts.tokens import visible
 from explorer.ui import session
-from explorer.ui.html import safe_html
+from explorer.ui.html import safe_html, say
 from explorer.ui.state import ActsOn, Entry, How, Workbench
 from explorer.ui.terms import help_for
 
@@ -50,7 +50,7 @@ def draw(strip: Strip) -> None:
         for index, entry in enumerate(bench.entries):
             line(strip, index, entry)
             if index in without_effect:
-                st.caption(f"No effect: {bench.entries[without_effect[index]]} comes later and replaces it.")
+                say(f"No effect: {bench.entries[without_effect[index]]} comes later and replaces it.")
 
 
 def icon_button(key: str, icon: str, help_text: str, disabled: bool, act: Callable[[], None]) -> None:
@@ -96,11 +96,11 @@ def line(strip: Strip, index: int, entry: Entry) -> None:
         st.toggle(str(entry), key=f"{key}_on", on_change=switch, args=(index,))
         st.space("stretch")
         if index in strip.effects:
-            st.caption(f"{strip.effects[index]:+.2f}")
+            say(f"{strip.effects[index]:+.2f}")
         icon_button(f"{key}_edit", "edit", f"Edit or move {entry}", False, lambda: toggle_edit(index))
         icon_button(f"{key}_remove", "close", f"Remove {entry}", False, lambda: remove(index))
     if not entry.acts_on(strip.bench.side):
-        st.caption(f"Acts on the {entry.on} prompt; the pages show the {strip.bench.side} one.")
+        say(f"Acts on the {entry.on} prompt; the pages show the {strip.bench.side} one.")
     if st.session_state.get(EDITING) == index:
         editor(strip, index, entry)
     if entry in strip.problems:

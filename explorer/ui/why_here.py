@@ -16,6 +16,7 @@ from explorer.ui.data import data_menu
 from explorer.ui.desk import Desk, message
 from explorer.ui.heatmap import heatmap
 from explorer.ui.html import grid as text_grid
+from explorer.ui.html import say
 from explorer.ui.on_request import on_request
 from explorer.ui.show import shown_run
 from explorer.ui.terms import help_for
@@ -50,10 +51,9 @@ def why_here(desk: Desk, views: attention.Views) -> None:
 
 def parts(desk: Desk, found: AttentionScore) -> None:
     source = position_label(desk.tokens.texts[found.source], found.source)
-    st.markdown(
+    say(
         f"Attention {found.attention:.3f}; score {found.score:+.2f}, mean over all sources {found.mean_score:+.2f}. "
-        f"Sum of all {found.values.size:,} parts: {found.values.sum():+.2f} (|sum − score| {found.check:.0e}).",
-        help=help_for("attention score"),
+        f"Sum of all {found.values.size:,} parts: {found.values.sum():+.2f} (|sum − score| {found.check:.0e})."
     )
     left, right = st.columns([3, 2], gap="medium")
     with left:
@@ -65,9 +65,9 @@ def parts(desk: Desk, found: AttentionScore) -> None:
         data_menu("attention_score", lambda: found.frame, found.provenance)
     with right:
         st.markdown(
-            f"**What it writes from {source.replace('`', '')}**",
-            help=help_for("component lens") + "\n\nHere c = v W_O of the source.",
+            "**What it writes from there**", help=help_for("component lens") + "\n\nHere c = v W_O of the source."
         )
+        say(f"From {source}, straight into the logits.")
         if found.promoted.empty:
             st.caption("A norm follows the sum of the heads in this model, so one head's write is not read alone.")
             return
@@ -97,7 +97,7 @@ def causal_check(desk: Desk, views: attention.Views) -> None:
     if scores[name] <= NAMED_ABOVE:
         return
     with st.container(border=True, key="causal_check"):
-        st.markdown(f"**{head} scores as {name}: a pattern alone?**", help=help_for("causal check (of a head type)"))
+        say("", f"{head} scores as {name}: a pattern alone?")
         typed = [
             Head(int(layer), int(number))
             for layer, number in zip(*(views.baseline.scores[name] > NAMED_ABOVE).nonzero(), strict=True)
@@ -107,7 +107,7 @@ def causal_check(desk: Desk, views: attention.Views) -> None:
             "Check it causally",
             (desk.model.identity, head, name),
             lambda progress, cancelled: head_check(desk.model, head, typed, progress=progress, cancelled=cancelled),
-            help="Removes, misdirects and reproduces the head on random tokens told twice, beside matched heads.",
+            help=help_for("causal check (of a head type)"),
             stale="The last check was of another head.",
         )
         if found is not None:
@@ -128,7 +128,5 @@ def verdict(found: HeadCheck) -> None:
         if confirmed
         else "Observed only: no measurement is beyond the matched heads. Others may do the same work (redundancy)."
     )
-    st.caption(
-        f"{said} Log-probability of the repeated token: {found.log_prob:.2f} nats."
-        + (" Cancelled early." if found.partial else "")
-    )
+    partial = " Cancelled early." if found.partial else ""
+    say(f"{said} Log-probability of the repeated token: {found.log_prob:.2f} nats.{partial}")

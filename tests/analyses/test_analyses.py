@@ -113,7 +113,7 @@ def test_nulls_are_what_a_head_without_the_type_shows(tiny: Model, monkeypatch) 
         earlier = [place for place in range(1, dest + 1) if backwards.ids[place - 1] == backwards.ids[dest]]
         by_content[dest, earlier[0] if earlier else 0] = 1
     monkeypatch.setattr(module, "pattern_tensor", lambda *arguments: torch.stack([even, by_content])[None])
-    nulls, scores = module.null_scores(tiny, ()), module.score_heads(tiny, ())
+    nulls, scores = module.null_scores(tiny), module.score_heads(tiny, ())
     for name in HEAD_TYPES:
         assert nulls[name][0, 0] == pytest.approx(scores[name][0, 0], abs=1e-7)
     assert nulls["induction"][0, 1] <= 1 / (period - 1)
@@ -122,8 +122,8 @@ def test_nulls_are_what_a_head_without_the_type_shows(tiny: Model, monkeypatch) 
 @pytest.mark.truth
 def test_scores_follow_portable_interventions_only(tiny: Model) -> None:
     zero, tied = Ablate(Head(0, 0)), Ablate(Head(0, 1), "resample", reference=(TWIN,))
-    (base, _), _ = head_scores(tiny)
-    (scores, _), left_out = head_scores(tiny, (zero, tied))
+    base, _ = head_scores(tiny)
+    scores, left_out = head_scores(tiny, (zero, tied))
     assert left_out == (tied,)
     assert any((scores[name][1:] != base[name][1:]).any() for name in HEAD_TYPES)
     assert all((scores[name][0] == base[name][0]).all() for name in HEAD_TYPES)

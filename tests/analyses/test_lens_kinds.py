@@ -174,6 +174,10 @@ def test_training_refuses_what_it_cannot_do(tiny_models, tmp_path) -> None:
         lens_recipe(llama, steps=0)
     with pytest.raises(TrainingError, match="cannot be read as UTF-8"):
         train_lens(llama, lens_recipe(llama, steps=1), tmp_path, tmp_path / "missing.txt")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").touch()
+    with pytest.raises(TrainingError, match="is a model's directory"):
+        train_lens(llama, lens_recipe(llama, steps=1), tmp_path / "model")
     (tmp_path / "short.txt").write_text("too short")
     with pytest.raises(TrainingError, match="tokens; at least"):
         train_lens(llama, lens_recipe(llama, steps=1), tmp_path, tmp_path / "short.txt")

@@ -67,7 +67,7 @@ def test_click_a_head_ablate_undo_and_share(visit, fresh) -> None:
     assert after["logit diff."] == ["6.12", "3.08", "-3.04"] and float(after["P(·Mary)"][1]) < float(
         after["P(·Mary)"][0]
     )
-    page.wait_for_selector(".st-key-head_before canvas[data-plot]")  # baseline beside changed
+    page.wait_for_selector(".st-key-head_large_baseline canvas[data-plot]")  # baseline beside changed
     shared = page.url
     assert "do=L23H3" in shared
 

@@ -224,18 +224,17 @@ def test_pictures_data_and_notebook_can_be_saved(visit) -> None:
         content = caught.value.path().read_bytes()
         assert content.startswith(start) and caught.value.suggested_filename == f"attribution_grid.{kind.lower()}"
     assert b"H3" in content and b"direct contribution" in content
-    page.locator(".st-key-attribution_data button").first.click()
     with page.expect_download() as caught:
-        page.locator(".st-key-attribution_csv button").click()
-    assert caught.value.path().read_text().startswith("component,kind,baseline")
-    with page.expect_download() as caught:
-        page.locator(".st-key-attribution_json button").click()
-    assert json.loads(caught.value.path().read_text())["provenance"]["model"] == "small-world"
-    page.keyboard.press("Escape")
-    with page.expect_download() as caught:
-        page.locator(".st-key-notebook button").click()
+        page.locator(".st-key-notebook button").first.click()
     notebook = json.loads(caught.value.path().read_text())
     assert "direct_logit_attribution" in json.dumps(notebook) and caught.value.suggested_filename == "attribution.ipynb"
+    page.locator(".st-key-attribution_data button").first.click()
+    with page.expect_download() as caught:
+        page.locator(".st-key-attribution_csv button").first.click()
+    assert caught.value.path().read_text().startswith("component,kind,baseline")
+    with page.expect_download() as caught:
+        page.locator(".st-key-attribution_json button").first.click()
+    assert json.loads(caught.value.path().read_text())["provenance"]["model"] == "small-world"
 
 
 def test_keys_tour_and_copy_link(url, fresh) -> None:

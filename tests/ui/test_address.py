@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from explorer.core.pairs import ContrastPair
 from explorer.core.sites import AttnOut, Head, MlpOut, Resid
-from explorer.ui.address import from_params, to_params
+from explorer.ui.address import from_params, in_address, to_params
 from explorer.ui.state import Entry, Workbench
 
 pytestmark = pytest.mark.unit
@@ -100,6 +100,16 @@ def test_broken_parts_are_named_and_the_rest_is_kept(params, said: str) -> None:
     bench, notes = from_params({"answer": [" Paris"], "clean": ["The capital of France is"]} | params)
     assert any(said in note for note in notes), notes
     assert bench.pair.answer == " Paris" or "clean" in params
+
+
+def test_prompts_too_long_for_an_address_are_left_out_of_it_and_missed() -> None:
+    short, long = (
+        Workbench(pair=ContrastPair(clean="word " * count), entries=(Entry(Head(1, 2), "zero"),))
+        for count in (9, 20_000)
+    )
+    assert in_address(short) == to_params(short) and from_params(to_params(long)) == (long, [])
+    found, notes = from_params(in_address(long))
+    assert found.pair == Workbench().pair and found.entries == long.entries and "too long for the address" in notes[0]
 
 
 def test_an_address_of_the_first_version_still_opens() -> None:

@@ -124,3 +124,13 @@ def test_an_interruption_is_one_line(capsys, monkeypatch) -> None:
     monkeypatch.setattr("explorer.training.run.train_and_measure", interrupted)
     assert main(["train", "small-world-nano"]) == 130
     assert "goes on from its last checkpoint" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.reference
+def test_train_lens_writes_measures_and_says_where(tmp_path, capsys) -> None:
+    assert main(["train-lens", "small-world-nano", "--steps", "3", "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "KL, tuned lens" in said and str(tmp_path / "tuned-lens.safetensors") in said and "3 steps" in said
+    assert main(["train-lens", "small-world-nano", "--rank", "0", "--steps", "-1"]) == 1
+    assert "at least one step" in capsys.readouterr().err

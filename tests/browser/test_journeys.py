@@ -88,13 +88,13 @@ def test_click_a_head_ablate_undo_and_share(visit, fresh) -> None:
 def test_heads_can_be_walked_with_the_keyboard(visit) -> None:
     page = visit("/attention")
     page.wait_for_selector(".st-key-head_grid canvas[data-plot]")
-    page.locator(".st-key-head_grid canvas").focus()
+    page.locator(".st-key-head_grid canvas").first.focus()
     for key in ("ArrowDown", "ArrowDown", "ArrowDown", "ArrowRight", "ArrowRight"):  # from L29H0
         page.keyboard.press(key)
     expect(page.locator(".st-key-head_grid .ce-tip")).to_contain_text("L27H2")
     page.keyboard.press("Enter")
     expect(page.locator(".st-key-head_panel")).to_contain_text("L27H2")
-    page.locator(".st-key-head_grid canvas").focus()
+    page.locator(".st-key-head_grid canvas").first.focus()
     page.keyboard.press("Escape")
     expect(page.locator(".st-key-head_grid .ce-tip")).to_be_hidden()
 
@@ -150,7 +150,7 @@ def test_a_lens_cell_opens_and_its_mlp_can_be_ablated(visit) -> None:
 
 def test_a_token_chooses_the_position(visit) -> None:
     page = visit("/", wait_for=".ce-bar")
-    page.get_by_title("position 4,").click()
+    page.locator(".token[data-position='4']").click()
     expect(page.locator(".st-key-position_heading")).to_contain_text("after position 4")
     page.wait_for_url("**position=4**")
     page.get_by_role("button", name="Read the last position").click()

@@ -30,7 +30,7 @@ def test_ablate_three_heads_reorder_edit_undo_and_redo(visit) -> None:
         settle(page)
     assert lines(page) == ["L0H1 · zero", "L1H4 · zero", "L2H2 · zero"]
     before = effect(page)
-    own = page.locator("[class*='st-key-entry_'][class*='_row'] [data-testid=stCaptionContainer]").all_inner_texts()
+    own = page.locator("[class*='st-key-entry_'][class*='_row'] .ce-caption").all_inner_texts()
     assert len(own) == 3 and all(text[0] in "+-" for text in own)
 
     page.locator(".st-key-entry_2_edit button").first.click()

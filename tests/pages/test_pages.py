@@ -281,7 +281,7 @@ def test_attribution_adds_up_and_opens_components(open_page) -> None:
     app.button(key="act_component_restore").click().run()
     assert stack(app) == [] and "under the interventions" not in words(app)
     app = open_page("attribution", **PAIR, component="L2.mlp_out")
-    assert "**L2.mlp_out**" in words(app) and not app.exception
+    assert "<b>L2.mlp_out:</b>" in words(app) and not app.exception
     app.button(key="act_component_zero").click().run()
     assert stack(app) == ["L2.mlp_out:zero"]
 

@@ -1,5 +1,7 @@
 """The workbench through AppTest: entries of every kind, prompts of a pair, lenses of other models, work on request, history."""
 
+import re
+
 import pytest
 
 from explorer.models.tuned_lens import own_path, read_lens, shipped_path, write_lens
@@ -53,12 +55,14 @@ def test_an_entry_is_edited_and_moved_with_its_editor(open_page) -> None:
     assert stack(app) == ["L0H1:zero", "L1H2:zero"]
 
 
+def own_effects(app) -> list[str]:
+    return re.findall(r"ce-caption'>([+-]\d+\.\d\d)<", words(app))
+
+
 def test_own_effects_are_with_minus_without(open_page) -> None:
     app = open_page("prompt", **PAIR, do=["L0H1:zero", "L1H2:zero"])
-    captions = [caption.value for caption in app.sidebar.caption if caption.value[:1] in "+-"]
-    assert len(captions) == 2
-    alone = open_page("prompt", **PAIR, do=["L0H1:zero"])
-    assert [caption.value for caption in alone.sidebar.caption if caption.value[:1] in "+-"] != captions[:1]
+    both = own_effects(app)
+    assert len(both) == 2 and own_effects(open_page("prompt", **PAIR, do=["L0H1:zero", "L1H2:zero:off"])) != both[:1]
 
 
 def test_undo_follows_the_prompt_too(open_page) -> None:
@@ -115,7 +119,7 @@ def test_lens_modes_filters_and_followed_tokens(open_page, mode, show) -> None:
 
 def test_heads_and_mlps_are_read_one_by_one(open_page, tiny_directories) -> None:
     app = open_page("lens", **PAIR, lens_of="heads and MLPs", component="L1H2", do=["L0H1:zero"], show="difference")
-    assert not app.exception and "**L1H2**" in words(app)
+    assert not app.exception and "<b>L1H2</b>" in words(app)
     app.button(key="act_component_zero").click().run()
     assert stack(app) == ["L0H1:zero", "L1H2:zero"]
     app = open_page("lens", model=str(tiny_directories["opt"]), **PAIR, lens_of="heads and MLPs")

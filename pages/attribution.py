@@ -3,6 +3,7 @@
 import streamlit as st
 
 from explorer.ui import attribution, frame, stories
+from explorer.ui.canvas import draw_charts
 
 opened = frame.page("Attribution", ("z", "v", "pattern", "attn_out", "mlp_out", "resid_post"))
 if opened is not None:
@@ -17,3 +18,4 @@ if opened is not None:
             attribution.by_token(found)
             attribution.largest(opened, found)
         stories.stories(opened)
+draw_charts()

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from explorer.ui import frame, lens
+from explorer.ui.canvas import draw_charts
 
 opened = frame.page("Lens")
 if opened is not None:
@@ -18,3 +19,4 @@ if opened is not None:
         with right:
             lens.trajectories(opened, views)
             lens.cell(opened, views)
+draw_charts()

@@ -19,10 +19,10 @@ with right:
     if model is not None:
         editor.model_card(model)
 
+frame.side_control(bench)
 opened = desk.set_up(bench, model)
 if opened is not None:
     editor.white_space_advice(opened)
-    frame.side_control(bench)
     st.markdown(
         "**Tokens**",
         help="White space is visible: · is a space, ↵ a line break. Below each token: its position and id, and the other prompt's "

@@ -1,6 +1,7 @@
 """A loaded model: weights, tokenizer, backend, self-check and cache behind one small face."""
 
 import os
+import threading
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,6 +30,8 @@ from explorer.prompts.tokens import Bos, Tokens, single_token, token_text, token
 
 RUNS = ByteCache(256 << 20)
 """Runs of all models and all browsers of this process; each key begins with the model's identity."""
+LOADING = threading.Lock()
+"""One model is loaded at a time: transformers' loading changes global state, and two at once damage each other."""
 CHECK_LIMITS: dict[str, float] = {"float64": 1e-3, "float32": 1e-3, "bfloat16": 1.0, "float16": 0.2}
 """Largest |Δ log-prob| that the self-check allows, by dtype: half precision rounds differently in every order of sums."""
 PROBES = ("The capital of France is", "When Mary and John went to the store, John gave a drink to", "1, 2, 3, 4")
@@ -233,11 +236,14 @@ def load_model(
                 source, dtype=dtype, device=device, backend=backend, download=download, progress=bar_progress(bar)
             )
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    weights = load_weights(source, dtype, device, progress, download)
-    progress(0.8, "Starting the bridge")
-    bridge = boot_bridge(weights.hf_model, weights.tokenizer, weights.info.source)
-    progress(0.9, "Comparing engine and bridge")
-    runtime, check = choose_backend(weights, Bridge(bridge), allow_engine=backend == "auto")
+    if LOADING.locked():
+        progress(0.0, "Waiting until another model is loaded")
+    with LOADING:
+        weights = load_weights(source, dtype, device, progress, download)
+        progress(0.8, "Starting the bridge")
+        bridge = boot_bridge(weights.hf_model, weights.tokenizer, weights.info.source)
+        progress(0.9, "Comparing engine and bridge")
+        runtime, check = choose_backend(weights, Bridge(bridge), allow_engine=backend == "auto")
     progress(1.0, "Ready")
     return Model(weights, bridge, runtime, check)
 

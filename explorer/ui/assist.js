@@ -59,7 +59,8 @@ export default function (component) {
   root.querySelector(".tour .back").onclick = () => show(root, Math.max(0, root.step - 1));
   root.querySelector(".tour .next").onclick = () => (root.step === data.steps.length - 1 ? close(root) : show(root, root.step + 1));
   for (const button of root.querySelectorAll(".close")) button.onclick = () => (button.closest(".tour") ? close(root) : overlay(root, "keys", false));
-  const onKey = (event) => {
+  document.removeEventListener("keydown", root.onKey);
+  root.onKey = (event) => {
     if (event.key === "Escape") {
       overlay(root, "keys", false);
       if (!root.querySelector(".tour").hidden) close(root);
@@ -67,8 +68,8 @@ export default function (component) {
       document.querySelector(`.st-key-${event.shiftKey ? "redo" : "undo"} button:enabled`)?.click();
     } else if (event.key === "?" && !typing(event.composedPath()[0])) overlay(root, "keys", root.querySelector(".keys").hidden);
   };
-  document.addEventListener("keydown", onKey);
+  document.addEventListener("keydown", root.onKey);
   if (data.tour && !root.begun && !localStorage.getItem(SEEN)) show(root, 0);
   root.begun = true;
-  return () => document.removeEventListener("keydown", onKey);
+  return () => document.removeEventListener("keydown", root.onKey);
 }

@@ -273,7 +273,7 @@ def head_types(desk: Desk, views: Views) -> None:
         frame = found_heads(both_scores(views), wanted)
         if views.changed.left_out:
             left_out = ", ".join(map(str, views.changed.left_out))
-            st.caption(f"The scores leave out what is tied to this prompt's positions: {left_out}.")
+            say(f"The scores leave out what is tied to this prompt's positions: {left_out}.")
         if frame.empty:
             st.caption(f"No head matches. Search for a type ({', '.join(HEAD_TYPES)}), a layer (L23) or a head (L9H6).")
             return

@@ -12,6 +12,7 @@ from explorer.engine.interventions import SiteIntervention
 from explorer.engine.model import Model
 from explorer.prompts.tokens import Tokens
 from explorer.ui import history, models, session, strip
+from explorer.ui.canvas import begin_charts
 from explorer.ui.state import Entry, Side, Workbench
 
 RUN_ONCE_UP_TO = 128
@@ -47,6 +48,7 @@ def open_page(title: str) -> Workbench:
     """Title, the address's remarks, and the workbench, mirrored in the address."""
     bench = session.bench()
     session.write_address()
+    begin_charts()
     st.header(title, anchor=False)
     if notes := st.session_state[session.NOTES]:
         with st.container(border=True, key="address_notes"):
@@ -126,10 +128,13 @@ def own_effects(desk: Desk, problems: dict[Entry, str]) -> dict[int, float]:
     ]
     if not desk.answer or not 1 <= len(lines) <= EFFECTS_UP_TO:
         return {}
-    effects = leave_one_out(
-        desk.model, desk.tokens.text, desk.stack, answer=desk.answer, distractor=desk.distractor,
-        position=desk.position, bos=desk.bench.bos,
-    )  # fmt: skip
+    try:
+        effects = leave_one_out(
+            desk.model, desk.tokens.text, desk.stack, answer=desk.answer, distractor=desk.distractor,
+            position=desk.position, bos=desk.bench.bos,
+        )  # fmt: skip
+    except ExplorerError:  # the stack runs, but not without one of its entries
+        return {}
     return dict(zip(lines, effects, strict=True))
 
 

@@ -16,16 +16,15 @@ SIDES: dict[Side, str] = {"clean": "clean prompt", "corrupt": "corrupt prompt"}
 def page(title: str, keep: tuple[Kind, ...] = ()) -> Desk | None:
     """The desk of a page that has nothing to draw before it; None, with a message in place, where there is none."""
     bench = desk.open_page(title)
+    side_control(bench)
     opened = desk.set_up(bench, desk.load(bench), keep)
-    if opened is not None:
-        side_control(bench)
     foot(title, opened)
     return opened
 
 
 def side_control(bench: Workbench) -> None:
     """Which prompt of the pair the pages show."""
-    if bench.pair.corrupt.strip():
+    if bench.pair.corrupt.strip() or bench.side == "corrupt":
         st.segmented_control(
             "Shown prompt",
             list(SIDES),

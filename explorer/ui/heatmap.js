@@ -287,10 +287,11 @@ export default function (component) {
   if (!root.follow) listen(root, canvas);
   draw(root);
   window.addEventListener("ce-token", root.follow);
-  const observer = new ResizeObserver(() => draw(root));
-  observer.observe(root);
+  root.observer ??= new ResizeObserver(() => draw(root));
+  root.observer.observe(root);
   return () => {
     window.removeEventListener("ce-token", root.follow);
-    observer.disconnect();
+    root.observer?.disconnect();
+    root.observer = null;
   };
 }

@@ -12,6 +12,7 @@ from explorer.core.errors import ShelfError
 from explorer.prompts.tokens import visible
 from explorer.ui import session, shelf
 from explorer.ui.address import from_params, to_params
+from explorer.ui.html import say
 from explorer.ui.state import INPUTS, Workbench
 
 NOTED = "_noted_run"
@@ -46,7 +47,8 @@ def note(bench: Workbench, predicted: Prediction) -> None:
         shelf.note_run(run_address(bench), summary)
     except ShelfError as error:
         st.session_state[NOTED] = None
-        st.sidebar.caption(f"This run is not in the history: {error}")
+        with st.sidebar:
+            say(f"This run is not in the history: {error}")
 
 
 def run_address(bench: Workbench) -> str:

@@ -35,24 +35,15 @@ LENS_HELP = help_for("logit lens", "tuned lens", "KL to output", "entropy", "ran
 class Views:
     baseline: Lens
     changed: Lens
+    tracks: tuple[Lens, Lens]
+    """The same at the chosen position alone, with every token that is followed; baseline and changed."""
 
 
 def compute(desk: Desk) -> Views | None:
     """The lens of both runs, on a window of positions that holds the chosen one; a message where there is none."""
-    bench = desk.bench
-    positions = window(desk)
-
-    def read(stack: Any, kind: LensKind) -> Lens:
-        return logit_lens(
-            desk.model, desk.tokens.text, stack, kind=kind, answer=desk.answer, distractor=desk.distractor,
-            follow=followed(desk), positions=positions, bos=bench.bos, kl=bench.lens_mode == "KL to output",
-            top=TOP if bench.lens_mode == "top tokens" else 1,
-        )  # fmt: skip
-
-    for kind in dict.fromkeys((bench.lens, "logit")):
+    for kind in dict.fromkeys((desk.bench.lens, "logit")):
         try:
-            baseline = read((), kind)
-            return Views(baseline, read(desk.stack, kind) if desk.changed else baseline)
+            return read_views(desk, kind)
         except ExplorerError as error:
             message(
                 "lens_error",
@@ -60,6 +51,23 @@ def compute(desk: Desk) -> Views | None:
                 error,
             )
     return None
+
+
+def read_views(desk: Desk, kind: LensKind) -> Views:
+    bench = desk.bench
+
+    def read(stack: Any, **more: Any) -> Lens:
+        return logit_lens(desk.model, desk.tokens.text, stack, kind=kind, answer=desk.answer, bos=bench.bos, **more)
+
+    grid = {
+        "positions": window(desk),
+        "kl": bench.lens_mode == "KL to output",
+        "top": TOP if bench.lens_mode == "top tokens" else 1,
+    }
+    track = {"positions": (desk.position,), "distractor": desk.distractor, "follow": followed(desk)}
+    before = read((), **grid), read((), **track)
+    after = (read(desk.stack, **grid), read(desk.stack, **track)) if desk.changed else before
+    return Views(before[0], after[0], (before[1], after[1]))
 
 
 def window(desk: Desk) -> tuple[int, ...]:
@@ -257,13 +265,13 @@ def trajectories(desk: Desk, views: Views) -> None:
             **session.bound("scale", desk.bench.scale),
         )
         follow_box(desk)
-    if not desk.answer and not views.changed.followed:
+    if not desk.answer and not views.tracks[1].followed:
         st.caption("Write an answer (and a distractor) on the Prompt page, or a token to follow, to see their way.")
         return
     shown = plots.trajectories(
-        views.changed,
-        column_of(desk, views),
-        baseline=views.baseline if desk.changed else None,
+        views.tracks[1],
+        0,
+        baseline=views.tracks[0] if desk.changed else None,
         answer=desk.answer,
         distractor=desk.distractor,
         scale=desk.bench.scale,
@@ -288,7 +296,7 @@ def follow_box(desk: Desk) -> None:
             )
     for text in follow_texts(desk):
         if (problem := not_one_token(desk, text)) is not None:
-            st.caption(f":material/error: {problem}")
+            say(f"⚠ {problem}")
 
 
 def cell(desk: Desk, views: Views) -> None:

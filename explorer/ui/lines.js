@@ -136,7 +136,10 @@ export default function (component) {
   root.state = { ...(root.state ?? { walked: null }), spec: data, send: (x) => setTriggerValue("x", x) };
   if (!root.listening) listen(root, canvas);
   draw(root);
-  const observer = new ResizeObserver(() => draw(root));
-  observer.observe(root);
-  return () => observer.disconnect();
+  root.observer ??= new ResizeObserver(() => draw(root));
+  root.observer.observe(root);
+  return () => {
+    root.observer?.disconnect();
+    root.observer = null;
+  };
 }

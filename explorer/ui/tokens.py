@@ -61,14 +61,15 @@ export default function (component) {
     }
     return column;
   }));
-  const follow = ({ detail }) => {
+  window.removeEventListener("ce-token", strip.follow);
+  strip.follow = ({ detail }) => {
     for (const button of strip.querySelectorAll(".token")) {
       const position = Number(button.dataset.position);
       button.classList.toggle("linked", Boolean(detail) && (position === detail.dest || position === detail.source));
     }
   };
-  window.addEventListener("ce-token", follow);
-  return () => window.removeEventListener("ce-token", follow);
+  window.addEventListener("ce-token", strip.follow);
+  return () => window.removeEventListener("ce-token", strip.follow);
 }
 """
 

@@ -29,12 +29,8 @@ def why_here(desk: Desk, views: attention.Views) -> None:
     row = run.patterns[head.layer, head.head, desk.position]
     chosen = attention.source_of(desk)
     source = int(row.argmax()) if chosen is None else chosen
-    label = position_label(desk.tokens.texts[source], source)
-    area: Any = st.expander(
-        f"Why does {head} look from {position_label(desk.tokens.texts[desk.position], desk.position)} at {label}?",
-        key="why_here",
-        on_change="rerun",
-    )
+    label = f"Why does {head} look from position {desk.position} at {source}?"  # no token: labels are Markdown
+    area: Any = st.expander(label, key="why_here", on_change="rerun")
     if not area.open:
         return
     with area:
@@ -50,9 +46,9 @@ def why_here(desk: Desk, views: attention.Views) -> None:
 
 
 def parts(desk: Desk, found: AttentionScore) -> None:
-    source = position_label(desk.tokens.texts[found.source], found.source)
+    dest, source = (position_label(desk.tokens.texts[place], place) for place in (found.dest, found.source))
     say(
-        f"Attention {found.attention:.3f}; score {found.score:+.2f}, mean over all sources {found.mean_score:+.2f}. "
+        f"{found.head}, from {dest} at {source}: attention {found.attention:.3f}; score {found.score:+.2f}, mean over all sources {found.mean_score:+.2f}. "
         f"Sum of all {found.values.size:,} parts: {found.values.sum():+.2f} (|sum − score| {found.check:.0e})."
     )
     left, right = st.columns([3, 2], gap="medium")

@@ -10,14 +10,14 @@ from explorer.core.errors import AnswerError, BridgeError, ModelError, PromptErr
 from explorer.core.sites import Head, Resid
 from explorer.engine.model import load_model
 from tests.conftest import PROMPT
-from tests.tiny import COVERED
+from tests.tiny import COVERED, tiered
 
 STACK = (ex.Ablate(ex.Head(0, 2)), ex.Steer(ex.Resid(1, "resid_pre"), np.linspace(-1, 1, 32).tolist(), 0.3))
 
 
 @pytest.mark.truth
 @pytest.mark.parametrize("stack", [(), STACK], ids=["plain", "changed"])
-@pytest.mark.parametrize("family", COVERED)
+@pytest.mark.parametrize("family", tiered(COVERED))
 def test_the_parts_add_up_to_the_score_that_the_softmax_gets(tiny_models, family: str, stack) -> None:
     """The probabilities that follow from the sums are the model's own, in every family, under interventions too."""
     model = tiny_models[family]

@@ -15,7 +15,7 @@ from explorer.training.lens import lens_recipe, train_lens
 from explorer.training.optimise import Training
 from explorer.training.texts import written_rows
 from tests.conftest import PROMPT, TWIN
-from tests.tiny import COVERED
+from tests.tiny import COVERED, tiered
 from tests.toys import affine_toy
 
 STACK = (ex.Ablate(ex.Head(1, 2)),)
@@ -196,7 +196,7 @@ def test_a_lens_trains_on_a_file_and_on_the_models_own_text(tiny_models, tmp_pat
 
 
 @pytest.mark.truth
-@pytest.mark.parametrize("family", COVERED)
+@pytest.mark.parametrize("family", tiered(COVERED))
 def test_the_component_lens_is_direct_logit_attribution_over_the_vocabulary(tiny_models, family: str) -> None:
     model = tiny_models[family]
     found = ex.component_lens(model, PROMPT, STACK, answer=" Mary", distractor=" John")

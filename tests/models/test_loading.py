@@ -1,6 +1,7 @@
 import json
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -234,3 +235,12 @@ def test_the_conversion_is_the_gguf_file_in_float16(smollm2) -> None:
     for name, value in ours.items():
         assert (value == original[name].half()).all(), name
     assert set(original) - set(ours) == {"lm_head.weight"}
+
+
+def test_two_models_loaded_at_once_are_both_whole(tiny_directories) -> None:
+    """transformers' own loading is not safe between threads."""
+    sources = [str(tiny_directories[family]) for family in ("gpt2", "llama", "neox", "qwen2")]
+    with ThreadPoolExecutor(4) as pool:
+        models = list(pool.map(load_model, 3 * sources))
+    for source, model in zip(3 * sources, models, strict=True):
+        assert model.check.passed and model.backend == "engine" and model.info.source == source

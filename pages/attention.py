@@ -3,7 +3,6 @@
 import streamlit as st
 
 from explorer.ui import attention, frame, why_here
-from explorer.ui.canvas import draw_charts
 
 opened = frame.page("Attention", ("pattern", "resid_post"))
 if opened is not None:
@@ -19,4 +18,3 @@ if opened is not None:
         attention.side_by_side(opened, views)
         why_here.why_here(opened, views)
         attention.head_types(opened, views)
-draw_charts()

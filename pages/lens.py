@@ -3,20 +3,20 @@
 import streamlit as st
 
 from explorer.ui import frame, lens
-from explorer.ui.canvas import draw_charts
 
 opened = frame.page("Lens")
 if opened is not None:
     views = lens.compute(opened)
     if views is not None:
         left, right = st.columns([3, 2], gap="medium")
+        with right:  # tables first: the browser holds back what comes after a chart by up to 0.3 s
+            tracks = st.container()
+            lens.cell(opened, views)
         with left:
             lens.controls(opened)
             if opened.bench.lens_of == "stream":
                 lens.stream_grid(opened, views)
             else:
                 lens.component_grid(opened)
-        with right:
+        with tracks:
             lens.trajectories(opened, views)
-            lens.cell(opened, views)
-draw_charts()

@@ -48,8 +48,11 @@ def grid(desk: Desk, found: Attribution) -> None:
     """Layers by components."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         show_control(desk)
-    picture = plots.grid(found, shown_run(desk), desk.bench.component)
-    heatmap(picture, "attribution_grid", lambda layer, column: choose(plots.component_at(found, layer, column)))
+    place = st.container()
+    sum_check(found)
+    with place:
+        picture = plots.grid(found, shown_run(desk), desk.bench.component)
+        heatmap(picture, "attribution_grid", lambda layer, column: choose(plots.component_at(found, layer, column)))
     data_menu("attribution", lambda: found.frame, found.provenance)
     st.caption(
         "Layer 0 at the bottom. Blue adds to the answer, orange to the distractor. Embeddings and the last biases are in the "

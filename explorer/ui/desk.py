@@ -12,7 +12,6 @@ from explorer.engine.interventions import SiteIntervention
 from explorer.engine.model import Model
 from explorer.prompts.tokens import Tokens
 from explorer.ui import history, models, session, strip
-from explorer.ui.canvas import begin_charts
 from explorer.ui.state import Entry, Side, Workbench
 
 RUN_ONCE_UP_TO = 128
@@ -48,7 +47,6 @@ def open_page(title: str) -> Workbench:
     """Title, the address's remarks, and the workbench, mirrored in the address."""
     bench = session.bench()
     session.write_address()
-    begin_charts()
     st.header(title, anchor=False)
     if notes := st.session_state[session.NOTES]:
         with st.container(border=True, key="address_notes"):

@@ -13,7 +13,7 @@ import streamlit as st
 
 from explorer.plots.heatmap import MARK_COLORS, Heatmap
 from explorer.plots.theme import PALETTES, Ramp
-from explorer.ui.canvas import chart, draw_last
+from explorer.ui.canvas import chart
 
 _canvas = chart("heatmap_canvas", "heatmap.js", "<canvas class='ce-over'></canvas>")
 
@@ -45,13 +45,14 @@ def heatmap(
             act(int(target["row"]), int(target["column"]))
 
     place = None if locked is None else {"dest": locked[0], "source": locked[1]}
-    data = payload(shown) | {"name": key, "locked": place}
-    draw_last(key, lambda: _canvas(key=f"{key}_canvas", data=data, on_target_change=take))
+    with st.container(key=key):
+        _canvas(key=f"{key}_canvas", data=payload(shown) | {"name": key, "locked": place}, on_target_change=take)
 
 
 def no_heatmap(key: str) -> None:
     """The place of a heatmap that is not shown now: it stays mounted, since mounting one costs the browser some 0.1 s."""
-    draw_last(key, lambda: _canvas(key=f"{key}_canvas", data={"hidden": True}, on_target_change=lambda: None))
+    with st.container(key=key):
+        _canvas(key=f"{key}_canvas", data={"hidden": True}, on_target_change=lambda: None)
 
 
 def payload(shown: Heatmap) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from explorer.plots.lines import Lines
-from explorer.ui.canvas import chart, draw_last
+from explorer.ui.canvas import chart
 
 _canvas = chart("line_canvas", "lines.js")
 
@@ -33,4 +33,5 @@ def line_chart(shown: Lines, key: str, on_click: Callable[[int], None]) -> None:
         "height": shown.height,
         "reversed": shown.reversed,
     }
-    draw_last(key, lambda: _canvas(key=f"{key}_canvas", data=data, on_x_change=take))
+    with st.container(key=key):
+        _canvas(key=f"{key}_canvas", data=data, on_x_change=take)

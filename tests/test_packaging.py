@@ -37,7 +37,10 @@ def test_the_wheel_carries_pages_assets_and_scripts(tmp_path: Path) -> None:
     for path in FILES.rglob("*"):
         if path.is_file():
             assert f"explorer/{path.relative_to(ROOT / 'explorer')}" in names
-    assert {"explorer/ui/heatmap.js", "explorer/ui/heatmap.css", "explorer/app.py"} <= names
+    for path in (ROOT / "explorer" / "ui").iterdir():
+        if path.suffix in (".js", ".css"):
+            assert f"explorer/ui/{path.name}" in names
+    assert {"explorer/ui/heatmap.js", "explorer/ui/canvas.css", "explorer/app.py"} <= names
     assert not any(name.startswith(("tests/", "benchmarks/")) for name in names)
 
 

@@ -108,10 +108,6 @@ class Model:
         """A value of this model from the shared cache, made if it is not there; `size` tells its bytes."""
         return self.cache.get_or_make((self.identity, *key), make, size)
 
-    @cached_property
-    def special_ids(self) -> frozenset[int]:
-        return frozenset(self.tokenizer.all_special_ids)
-
     def tokenize(self, text: str, bos: Bos = "default") -> Tokens:
         """Tokens of a prompt; `PromptError` if it cannot be run."""
         return tokenize(self.tokenizer, text, self.info.n_ctx, bos)

@@ -72,7 +72,8 @@ def runs_table() -> None:
         selection_mode="multi-row",
         key="runs",
         height=min(560, 38 + 35 * len(table)),
-        column_config={name: st.column_config.NumberColumn(format="%.3f") for name in numbers},
+        column_config={name: st.column_config.NumberColumn(format="%.3f") for name in numbers}
+        | {"prompt": st.column_config.TextColumn(width="medium")},
     )
     chosen = [found[index] for index in event.selection.rows if index < len(found)]
     with st.container(horizontal=True, vertical_alignment="center"):

@@ -56,7 +56,8 @@ def parts(desk: Desk, found: AttentionScore) -> None:
         picture = plots.score_parts(found.relative, found.components)
         heatmap(picture, "score_parts")
         st.caption(
-            "score − mean score, by what wrote the query and what wrote the key. Observed: parts are not effects."
+            "score − mean score, by what wrote the query and what wrote the key. Observed: parts are not effects.",
+            help=help_for("attention score"),
         )
         data_menu("attention_score", lambda: found.frame, found.provenance)
     with right:

@@ -23,7 +23,8 @@ def test_examples_work_on_the_models_that_they_name_and_on_no_other(key: str) ->
         except AnswerError:
             clean, corrupt = 0.0, 0.0
         assert (clean > 0 > corrupt) == (key in example.works_on), f"{name}: {clean:+.2f}, {corrupt:+.2f}"
-        assert len(model.tokenize(pair.clean)) == len(model.tokenize(pair.corrupt)), name
+        if key in example.works_on:
+            assert len(model.tokenize(pair.clean)) == len(model.tokenize(pair.corrupt)), name
 
 
 @pytest.mark.unit

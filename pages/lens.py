@@ -9,9 +9,11 @@ if opened is not None:
     views = lens.compute(opened)
     if views is not None:
         left, right = st.columns([3, 2], gap="medium")
-        with right:  # tables first: the browser holds back what comes after a chart by up to 0.3 s
+        with (
+            right
+        ):  # first the table, then the charts, then all else: the browser holds back what follows by up to 0.3 s
             tracks = st.container()
-            lens.cell(opened, views)
+            draw_choices = lens.cell(opened, views)
         with left:
             lens.controls(opened)
             if opened.bench.lens_of == "stream":
@@ -19,4 +21,6 @@ if opened is not None:
             else:
                 lens.component_grid(opened)
         with tracks:
-            lens.trajectories(opened, views)
+            draw_controls = lens.trajectories(opened, views)
+        draw_controls()
+        draw_choices()

@@ -1,5 +1,6 @@
 """Parts of the Lens page: the grid, the way of chosen tokens through the layers, and one cell."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -251,23 +252,12 @@ def clear_selection() -> None:
     session.update(lens_layer=None, position=None)
 
 
-def trajectories(desk: Desk, views: Views) -> None:
-    """Answer, distractor and further tokens, layer by layer, at the chosen position."""
+def trajectories(desk: Desk, views: Views) -> Callable[[], None]:
+    """The way of answer, distractor and further tokens through the layers at the chosen position; gives what draws its controls."""
     st.html(
         f"<b>Through the layers</b> at position {desk.position} (<code>{safe_html(desk.tokens.texts[desk.position])}</code>)"
     )
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.segmented_control(
-            "Scale",
-            get_args(LensScale),
-            required=True,
-            label_visibility="collapsed",
-            **session.bound("scale", desk.bench.scale),
-        )
-        follow_box(desk)
-    if not desk.answer and not views.tracks[1].followed:
-        st.caption("Write an answer (and a distractor) on the Prompt page, or a token to follow, to see their way.")
-        return
+    place = st.container()
     shown = plots.trajectories(
         views.tracks[1],
         0,
@@ -277,12 +267,25 @@ def trajectories(desk: Desk, views: Views) -> None:
         scale=desk.bench.scale,
         selected=layer_of(desk),
     )
-    line_chart(shown, "trajectories", lambda layer: session.update(lens_layer=layer))
-    data_menu(
-        "trajectories",
-        lambda: pd.DataFrame({each.name: each.values for each in shown.series}),
-        views.changed.provenance,
-    )
+    if shown.series:
+        line_chart(shown, "trajectories", lambda layer: session.update(lens_layer=layer))
+    menu = st.container()
+
+    def controls() -> None:
+        with place, st.container(horizontal=True, vertical_alignment="bottom"):
+            scale = session.bound("scale", desk.bench.scale)
+            st.segmented_control("Scale", get_args(LensScale), required=True, label_visibility="collapsed", **scale)
+            follow_box(desk)
+        with menu:
+            if not shown.series:
+                st.caption(
+                    "Write an answer (and a distractor) on the Prompt page, or a token to follow, to see their way."
+                )
+                return
+            columns = {each.name: each.values for each in shown.series}
+            data_menu("trajectories", lambda: pd.DataFrame(columns), views.changed.provenance)
+
+    return controls
 
 
 def follow_box(desk: Desk) -> None:
@@ -299,33 +302,33 @@ def follow_box(desk: Desk) -> None:
             say(f"⚠ {problem}")
 
 
-def cell(desk: Desk, views: Views) -> None:
-    """The chosen cell, and what can be done there."""
+def cell(desk: Desk, views: Views) -> Callable[[], None]:
+    """The chosen cell; gives what draws the choices below it."""
     layer, column = layer_of(desk), column_of(desk, views)
-    with st.container(border=True, key="cell_panel"):
-        st.markdown("**Chosen cell**", help=LENS_HELP)
-        say("", f"After layer {layer}, position {desk.position}")
-        rows = [("baseline", views.baseline)] + ([("changed", views.changed)] if desk.changed else [])
-        body = "".join(cell_row(name, lens, layer, column) for name, lens in rows)
+    panel = st.container(border=True, key="cell_panel")
+    rows = [("baseline", views.baseline)] + ([("changed", views.changed)] if desk.changed else [])
+    body = "".join(cell_row(name, lens, layer, column) for name, lens in rows)
+    head = "<th></th><th>top token</th><th>probability</th><th>entropy</th><th>P(answer)</th><th>rank</th>"
+    with panel:
         st.html(
-            f"<div class='ce-scroll'><table class='ce-table ce-small'><tr><th></th><th>top token</th><th>probability</th><th>entropy</th><th>P(answer)</th><th>rank</th></tr>{body}</table></div>"
+            f"<b>After layer {layer}, position {desk.position}</b><div class='ce-scroll'><table class='ce-table ce-small'>"
+            f"<tr>{head}</tr>{body}</table></div>"
         )
-        say(f"Act at position {desk.position}:")
-        sites: list[tuple[str, Site]] = [
-            ("residual stream", Resid(layer, "resid_post")),
-            ("attention out", AttnOut(layer)),
-        ]
-        if desk.model.info.d_mlp:
-            sites.append(("MLP out", MlpOut(layer)))
-        for label, site in sites:
-            say(label, str(site))
-            act(
-                desk,
-                site,
-                f"act_{label.split()[0]}",
-                positions=(desk.position,),
-                choices=("zero", "mean", "patch", "freeze"),
-            )
+
+    def choices() -> None:
+        with panel:
+            st.caption("Act at this position:", help=LENS_HELP)
+            for label, site in sites_of(desk, layer):
+                say(label, str(site))
+                name = f"act_{label.split()[0]}"
+                act(desk, site, name, positions=(desk.position,), choices=("zero", "mean", "patch", "freeze"))
+
+    return choices
+
+
+def sites_of(desk: Desk, layer: int) -> list[tuple[str, Site]]:
+    sites: list[tuple[str, Site]] = [("residual stream", Resid(layer, "resid_post")), ("attention out", AttnOut(layer))]
+    return [*sites, ("MLP out", MlpOut(layer))] if desk.model.info.d_mlp else sites
 
 
 def cell_row(name: str, lens: Lens, layer: int, column: int) -> str:

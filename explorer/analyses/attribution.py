@@ -15,15 +15,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from explorer.core.errors import AnswerError, ModelError, PromptError
+from explorer.core.errors import ModelError
 from explorer.core.provenance import Provenance
 from explorer.core.sites import AttnOut, Head, MlpOut, Neuron, Resid
 from explorer.engine.edits import Kind
 from explorer.engine.fitting import address
+from explorer.engine.forward import per_query_head
 from explorer.engine.interventions import EdgePatch, Intervention, as_stack
 from explorer.engine.model import Activations, Model
 from explorer.engine.readout import freeze_norm, from_sources, token_row
-from explorer.metrics.objectives import Objective, objective_of
+from explorer.metrics.objectives import Objective, required_objective
 from explorer.models.decoder import Decoder
 from explorer.prompts.tokens import Bos, Tokens
 
@@ -71,13 +72,9 @@ def direct_logit_attribution(
     logits are capped (the cap is no sum).
     """
     decoder = linear_decoder(model)
-    objective = objective_of(model, answer, distractor)
-    if objective is None:
-        raise AnswerError("An attribution needs an answer: one token, usually with its leading space.")
+    objective = required_objective(model, answer, distractor)
     tokens = model.tokenize(prompt, bos)
-    if not -len(tokens) <= position < len(tokens):
-        raise PromptError(f"Position {position} does not exist: the prompt has {len(tokens)} tokens.")
-    place = position % len(tokens)
+    place = tokens.place(position)
     stack = as_stack(interventions)
     kinds: tuple[Kind, ...] = ("z", "v", "pattern", "attn_out", "mlp_out", "resid_post")
     runs = [model.activations(tokens, each, kinds) for each in ((), stack)]
@@ -130,9 +127,7 @@ def neuron_attribution(
     a norm follows the MLP (Gemma-2), so that neurons are no summands.
     """
     decoder = linear_decoder(model)
-    objective = objective_of(model, answer, distractor)
-    if objective is None:
-        raise AnswerError("An attribution needs an answer: one token, usually with its leading space.")
+    objective = required_objective(model, answer, distractor)
     tokens, stack = model.tokenize(prompt, bos), as_stack(interventions)
     address(Neuron(layer, 0), model.info)
     block = decoder.blocks[layer]
@@ -214,7 +209,7 @@ def by_source(decoder: Decoder, run: Activations, reading: Reading, place: int) 
     """Each head's contribution split over the positions that its values come from."""
     grid = []
     for layer in range(decoder.n_layers):
-        values = run.kept["v"][layer].repeat_interleave(decoder.n_heads // decoder.n_kv_heads, 1).double()
+        values = per_query_head(run.kept["v"][layer], decoder.n_heads).double()
         whole = run.kept["pattern"][layer]
         own = from_sources(decoder, run.kept["z"][layer], whole, run.kept["v"][layer])[:, place, None]
         grid.append(own * whole[:, place].double() * torch.einsum("shd,hd->hs", values, reading.heads[layer]))

@@ -15,7 +15,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from explorer.core.errors import PromptError
 from explorer.core.provenance import Provenance
 from explorer.engine.interventions import Intervention, as_stack
 from explorer.engine.model import Model
@@ -81,9 +80,7 @@ def component_lens(
     Raises `PromptError`, `AnswerError`, `SiteError`, `InterventionError`, `BridgeError`.
     """
     stack, tokens = as_stack(interventions), model.tokenize(prompt, bos)
-    if not -len(tokens) <= position < len(tokens):
-        raise PromptError(f"Position {position} does not exist: the prompt has {len(tokens)} tokens.")
-    place = position % len(tokens)
+    place = tokens.place(position)
     objective = objective_of(model, answer, distractor)
     key = ("component_lens", tuple(tokens.ids), tokens.bos, stack, objective, place)
     read: dict[str, np.ndarray] = model.remember(

@@ -7,7 +7,6 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from explorer.core.errors import PromptError
 from explorer.core.provenance import Provenance
 from explorer.engine.interventions import Intervention, as_stack
 from explorer.engine.model import Model
@@ -46,8 +45,7 @@ def prediction(
     """
     stack = as_stack(interventions)
     tokens = model.tokenize(prompt, bos)
-    if not -len(tokens) <= position < len(tokens):
-        raise PromptError(f"Position {position} does not exist: the prompt has {len(tokens)} tokens.")
+    place = tokens.place(position)
     objective = objective_of(model, answer, distractor)
     baseline = next_logits(model, tokens, (), position)
     logits = [baseline, next_logits(model, tokens, stack, position) if stack else baseline]
@@ -58,7 +56,7 @@ def prediction(
         baseline=scores[0],
         changed=scores[1],
         kl=max(0.0, (before.exp() * (before - after)).sum().item()),
-        position=position % len(tokens),
+        position=place,
         provenance=model.provenance([tokens], stack),
     )
 

@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from explorer.core.errors import AnswerError, PairError, PromptError
+from explorer.core.errors import PairError, PromptError
 from explorer.core.provenance import Provenance
 from explorer.engine.edits import Tape
 from explorer.engine.forward import Start, embed, run_blocks, unembed
@@ -30,7 +30,7 @@ from explorer.engine.gradients import ScoreOf, embedding_gradients
 from explorer.engine.interventions import Intervention, as_stack
 from explorer.engine.model import Model
 from explorer.engine.sweep import never
-from explorer.metrics.objectives import Objective, objective_of
+from explorer.metrics.objectives import Objective, required_objective
 from explorer.models.info import Progress
 from explorer.prompts.pairs import check_aligned
 from explorer.prompts.tokens import Bos, Tokens
@@ -125,13 +125,9 @@ def token_attribution(
     `BridgeError` for a model on the bridge.
     """
     decoder = model.decoder("An attribution to tokens")
-    objective = objective_of(model, answer, distractor)
-    if objective is None:
-        raise AnswerError("An attribution needs an answer: one token, usually with its leading space.")
+    objective = required_objective(model, answer, distractor)
     stack, tokens = as_stack(interventions), model.tokenize(prompt, bos)
-    if not -len(tokens) <= position < len(tokens):
-        raise PromptError(f"Position {position} does not exist: the prompt has {len(tokens)} tokens.")
-    place = position % len(tokens)
+    place = tokens.place(position)
     with torch.no_grad():
         x = embed(decoder, model.batch(tokens.ids))[0]
         other = baseline_embedding(model, tokens, x, baseline, corrupt)

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from explorer.core.errors import AnswerError, ModelError
+from explorer.engine.forward import per_query_head
 from explorer.engine.interventions import as_stack
 from explorer.engine.model import Activations, Model
 from explorer.engine.readout import freeze_norm, from_sources, token_row
@@ -70,7 +71,7 @@ def by_head(decoder: Decoder, layer: int) -> Float[Tensor, "d_model head d_head"
 
 
 def values(decoder: Decoder, layer: int, run: Activations) -> Float[Tensor, "source head d_head"]:
-    return run.kept["v"][layer].repeat_interleave(decoder.n_heads // decoder.n_kv_heads, 1)
+    return per_query_head(run.kept["v"][layer], decoder.n_heads)
 
 
 def value_sizes(decoder: Decoder, layer: int, run: Activations) -> Float[Tensor, "head source"]:

@@ -217,7 +217,7 @@ def project(x: Stream, weights: Linear, d_head: int) -> Float[Tensor, "batch pos
     return heads if weights.bias is None else heads + weights.bias
 
 
-def per_query_head(x: Float[Tensor, "batch kv_head pos d_head"], n_heads: int) -> Heads:
+def per_query_head(x: Float[Tensor, "first kv_head *rest"], n_heads: int) -> Float[Tensor, "first head *rest"]:
     """Grouped-query attention: each key-value head serves `n_heads / n_kv_heads` query heads."""
     return x if x.shape[1] == n_heads else x.repeat_interleave(n_heads // x.shape[1], dim=1)
 

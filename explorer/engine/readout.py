@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from explorer.engine.forward import per_query_head
 from explorer.models.decoder import Decoder, Norm
 
 
@@ -56,10 +57,7 @@ def value_writes(
     decoder: Decoder, layer: int, values: Float[Tensor, "pos kv_head d_head"]
 ) -> Float[Tensor, "pos head d_model"]:
     """v W_O: what each head would write if it looked at one source alone, for every source."""
-    width = decoder.d_head
-    heads = values.repeat_interleave(decoder.n_heads // decoder.n_kv_heads, 1).double()
-    W = decoder.blocks[layer].o.weight.double().view(-1, decoder.n_heads, width)
-    return torch.einsum("phe,dhe->phd", heads, W)
+    return head_writes(decoder, layer, per_query_head(values, decoder.n_heads))
 
 
 def head_writes(decoder: Decoder, layer: int, z: Float[Tensor, "pos head d_head"]) -> Float[Tensor, "pos head d_model"]:
@@ -72,7 +70,7 @@ def mixed(
     decoder: Decoder, pattern: Float[Tensor, "head dest source"], values: Float[Tensor, "source kv_head d_head"]
 ) -> Float[Tensor, "dest head d_head"]:
     """What every head's pattern and values give: its z, unless an intervention set that."""
-    return torch.einsum("his,she->ihe", pattern, values.repeat_interleave(decoder.n_heads // decoder.n_kv_heads, 1))
+    return torch.einsum("his,she->ihe", pattern, per_query_head(values, decoder.n_heads))
 
 
 def from_sources(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from explorer.core.errors import AnswerError
 from explorer.engine.model import Model
 
 
@@ -21,6 +22,14 @@ def objective_of(model: Model, answer: str, distractor: str) -> Objective | None
     if not answer:
         return None
     return Objective(model.single_token(answer), model.single_token(distractor) if distractor else None)
+
+
+def required_objective(model: Model, answer: str, distractor: str) -> Objective:
+    """The objective of an attribution; `AnswerError` where the answer is left empty."""
+    objective = objective_of(model, answer, distractor)
+    if objective is None:
+        raise AnswerError("An attribution needs an answer: one token, usually with its leading space.")
+    return objective
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,12 @@ class Tokens:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def place(self, position: int) -> int:
+        """A position counted from the start; `PromptError` for one that the prompt does not have."""
+        if not -len(self) <= position < len(self):
+            raise PromptError(f"Position {position} does not exist: the prompt has {len(self)} tokens.")
+        return position % len(self)
+
 
 def tokenize(tokenizer: Any, text: str, n_ctx: int, bos: Bos = "default") -> Tokens:
     """Tokens of a prompt; `PromptError` if it is empty, blank or longer than the context."""

@@ -152,9 +152,11 @@ def pair_panel(desk: Desk) -> Tokens | None:
         other = model.tokenize(text, bench.bos)
         _, stack = fitted(bench, model, other, side)
         found = prediction(model, text, stack, answer=desk.answer, distractor=desk.distractor, bos=bench.bos)
-        here = prediction(
-            model, bench.prompt, desk.stack, answer=desk.answer, distractor=desk.distractor, bos=bench.bos
-        )
+        here = desk.prediction
+        if desk.position != len(desk.tokens) - 1:
+            here = prediction(
+                model, bench.prompt, desk.stack, answer=desk.answer, distractor=desk.distractor, bos=bench.bos
+            )
     except ExplorerError as error:
         message("other_error", f"The {side} prompt cannot be run.", error)
         return None

@@ -15,10 +15,14 @@ if TYPE_CHECKING:
     from explorer.analyses.attention import Attention, attention
     from explorer.analyses.attention_score import AttentionScore, attention_score
     from explorer.analyses.attribution import Attribution, direct_logit_attribution, neuron_attribution
+    from explorer.analyses.attribution_patching import AttributionPatching, attribution_patching
     from explorer.analyses.component_lens import ComponentLens, component_lens
     from explorer.analyses.head_check import HeadCheck, head_check
+    from explorer.analyses.joint_patching import JointPatching, joint_patching
     from explorer.analyses.leave_one_out import leave_one_out
     from explorer.analyses.lens import Lens, logit_lens
+    from explorer.analyses.mediation import Mediation, mediation
+    from explorer.analyses.path_patching import PathMap, PathPatching, path_map, path_patching
     from explorer.analyses.prediction import Prediction, prediction
     from explorer.analyses.task_pairs import TaskPairs, task_pairs
     from explorer.analyses.token_attribution import TokenAttribution, token_attribution
@@ -39,7 +43,7 @@ if TYPE_CHECKING:
         Resid,
     )
     from explorer.engine.generation import generate
-    from explorer.engine.interventions import Ablate, EdgePatch, Freeze, Patch, Scale, Steer
+    from explorer.engine.interventions import Ablate, EdgePatch, Freeze, Noise, Patch, Scale, Steer
     from explorer.engine.model import Model, load_model
     from explorer.engine.run import Run, run
     from explorer.models.zoo.exact.parts import TrueCircuit
@@ -51,6 +55,16 @@ _HOME = {
     "Attention": "analyses.attention",
     "AttnOut": "core.sites",
     "AttentionScore": "analyses.attention_score",
+    "AttributionPatching": "analyses.attribution_patching",
+    "attribution_patching": "analyses.attribution_patching",
+    "JointPatching": "analyses.joint_patching",
+    "joint_patching": "analyses.joint_patching",
+    "Mediation": "analyses.mediation",
+    "mediation": "analyses.mediation",
+    "PathPatching": "analyses.path_patching",
+    "path_patching": "analyses.path_patching",
+    "PathMap": "analyses.path_patching",
+    "path_map": "analyses.path_patching",
     "Attribution": "analyses.attribution",
     "ComponentLens": "analyses.component_lens",
     "ContrastPair": "core.pairs",
@@ -69,6 +83,7 @@ _HOME = {
     "MlpOut": "core.sites",
     "Model": "engine.model",
     "Neuron": "core.sites",
+    "Noise": "engine.interventions",
     "Patch": "engine.interventions",
     "Prediction": "analyses.prediction",
     "Resid": "core.sites",

@@ -75,15 +75,15 @@ def affine_toy() -> Model:
                 parameter.zero_()
             if name.endswith("fc_in.bias"):
                 parameter.fill_(400.0)
-    return ours("no norm", made)
+    return ours("no norm", made, "affine")
 
 
-def ours(name: str, made: Any) -> Model:
+def ours(name: str, made: Any, hash_: str = "") -> Model:
     shape = config(name)
     info = ModelInfo(
         key=name, source="", architecture="NativeModel", n_layers=shape.n_layers, n_heads=shape.n_heads,
         n_kv_heads=shape.n_key_value_heads or shape.n_heads, d_model=shape.d_model, d_head=shape.d_head, d_mlp=shape.d_mlp,
-        vocab_size=shape.d_vocab, n_ctx=shape.n_ctx, n_parameters=0, dtype="float64", device="cpu", weight_hash=name,
+        vocab_size=shape.d_vocab, n_ctx=shape.n_ctx, n_parameters=0, dtype="float64", device="cpu", weight_hash=hash_ or name,
         config_hash=name,
     )  # fmt: skip
     weights = LoadedWeights(made, tokenizer(), info)

@@ -4,66 +4,43 @@
 2. Denoising runs the corrupt prompt with one clean activation; noising the clean prompt with one corrupt activation.
 3. The normalised effect is (m(patched) − m(corrupt)) / (m(clean) − m(corrupt)): 0 is the corrupt run, 1 the clean one
    (Heimersheim & Nanda 2024, How to use and interpret activation patching).  Over pairs it is a ratio of means.
+4. Causal tracing takes noise on chosen tokens for the corrupt prompt (Meng et al. 2022, ROME, section 2.1).
 
 Exact: every cell is a patched run (`engine.sweep`), under the interventions given.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
-import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from explorer.core.errors import AnswerError, PairError
+from explorer.core.errors import PairError
 from explorer.core.pairs import ContrastPair
-from explorer.core.provenance import Provenance
-from explorer.engine.interventions import Intervention, as_stack
+from explorer.engine.contrasts import Contrast, Direction, contrasts, difference, objectives, read_of
+from explorer.engine.interventions import Noise
 from explorer.engine.model import Model
 from explorer.engine.sweep import never, run_sweep
-from explorer.engine.sweep_plan import SweepPlan, SweepSite, plan_sweep
+from explorer.engine.sweep_plan import CHUNK_POSITIONS, SweepPlan, SweepSite, plan_sweep
+from explorer.metrics.effects import Effects
 from explorer.models.info import Progress
-from explorer.prompts.pairs import check_aligned
-from explorer.prompts.tokens import Bos, Tokens
+from explorer.prompts.tokens import Bos
 
-Direction = Literal["denoising", "noising"]
-SMALLEST_SPAN = 0.1
-"""Below this |m(clean) − m(corrupt)|, in logits, a normalised effect would magnify noise, so none is given."""
+Control = Literal["positions", "prompts"]
+"""What a control changes: the patch acts at one random position; or its values come from another pair's prompt."""
+NOISE_DRAWS = 10
+"""Draws of noise that a causal trace is averaged over (as many as in ROME)."""
+FIRST_BATCH = 24
 
 
 @dataclass(frozen=True, eq=False)
-class ActivationPatching:
-    values: Float[np.ndarray, "..."]
-    """Normalised effect by layer, then head (or neuron) and position where asked for; NaN where not run or refused."""
-    raw: Float[np.ndarray, "..."]
-    """Mean change of the objective to the unpatched run, in logits."""
-    by_pair: Float[np.ndarray, "pair ..."]
-    """The same for each pair."""
-    clean: Float[np.ndarray, " pair"]
-    """Objective of each clean prompt, under the interventions."""
-    corrupt: Float[np.ndarray, " pair"]
-    site: str
-    direction: Direction
-    axes: tuple[str, ...]
-    """Names of the axes of `values`."""
-    layers: tuple[int, ...]
-    """The layers of the first axis."""
+class ActivationPatching(Effects):
+    """Measured effects."""
+
     partial: bool
     """Whether the sweep was cancelled before its end."""
-    notes: tuple[str, ...]
-    """What a reader must know: why values are missing, or memory that ran out."""
-    provenance: Provenance
-
-    @property
-    def frame(self) -> pd.DataFrame:
-        """One row a cell: layer, head or neuron, position, effect (normalised), change (in logits)."""
-        places = np.indices(self.values.shape).reshape(len(self.axes), -1)
-        columns: dict[str, Any] = dict(zip(self.axes, places, strict=True))
-        columns["layer"] = np.asarray(self.layers)[columns["layer"]]
-        return pd.DataFrame(columns | {"effect": self.values.ravel(), "change": self.raw.ravel()})
+    control: Control | None = None
 
 
 def plan_patching(
@@ -75,20 +52,35 @@ def plan_patching(
     direction: Direction = "denoising",
     layers: Sequence[int] | None = None,
     interventions: Any = (),
+    noise: Noise | None = None,
+    draws: int = NOISE_DRAWS,
     budget: int | None = None,
     bos: Bos = "default",
 ) -> SweepPlan:
     """The plan of `activation_patching` with the same arguments; `plan.cost` tells what it will take."""
-    chosen = [pairs] if isinstance(pairs, ContrastPair) else list(pairs)
-    if not chosen:
-        raise PairError("Patching needs at least one contrast pair.")
-    clean, corrupt = ([model.tokenize(text, bos) for text in side] for side in sides(chosen))
-    for one, other in zip(clean, corrupt, strict=True):
-        check_aligned(one, other)
-    base, source = (corrupt, clean) if direction == "denoising" else (clean, corrupt)
+    found = contrasts(model, pairs, interventions, bos, noise, draws)
+    return plan_of(model, found, site, direction, by_position=by_position, layers=layers, budget=budget)
+
+
+def plan_of(
+    model: Model,
+    found: Sequence[Contrast],
+    site: SweepSite | str,
+    direction: Direction,
+    *,
+    by_position: bool = False,
+    positions: Sequence[int] | None = None,
+    layers: Sequence[int] | None = None,
+    budget: int | None = None,
+    chunk_positions: int = CHUNK_POSITIONS,
+) -> SweepPlan:
+    """The sweep over some contrasts."""
+    base, source = [each.base(direction) for each in found], [each.source(direction) for each in found]
     return plan_sweep(
-        model, site, base, source, by_position=by_position, layers=layers, interventions=as_stack(interventions),
-        read=torch.tensor([answers(model, pair) for pair in chosen]), budget=budget,
+        model, site, [side.tokens for side in base], [side.tokens for side in source], by_position=by_position,
+        positions=positions, layers=layers, interventions=[side.stack for side in base],
+        source_interventions=[side.stack for side in source], read=read_of(found), budget=budget,
+        chunk_positions=chunk_positions,
     )  # fmt: skip
 
 
@@ -101,6 +93,10 @@ def activation_patching(
     direction: Direction = "denoising",
     layers: Sequence[int] | None = None,
     interventions: Any = (),
+    noise: Noise | None = None,
+    draws: int = NOISE_DRAWS,
+    control: Control | None = None,
+    seed: int = 0,
     budget: int | None = None,
     bos: Bos = "default",
     progress: Progress | None = None,
@@ -110,54 +106,90 @@ def activation_patching(
 
     Args:
         pairs: one contrast pair or several (of any lengths, unless `by_position`), each with answer and distractor.
-        site: "head_out", "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "q", "k", "v", "pattern", "neurons".
+        site: "head_out", "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "z", "q", "k", "v", "pattern",
+            "neurons".
         by_position: each position apart; else all positions at once.
-        interventions: a stack under which both runs of each pair run.
+        interventions: a stack under which both runs of each pair run; or a function from a pair and "clean" or "corrupt" to
+            that prompt's stack.
+        noise: causal tracing: noise on the clean prompt in place of the corrupt prompt, `draws` times a pair (a row each).
+        control: "positions" patches at one position, drawn for each pair from `seed` among those where the runs can differ;
+            "prompts" takes the values from the source run of another pair of the same length.
         budget: bytes of memory; None for a quarter of what is free.
         progress: called with the fraction done and a sentence; `cancelled` ends the sweep early, keeping what it has.
 
     Raises `PairError` (unequal token lengths: shows where), `AnswerError`, `SiteError`, `InterventionError`,
     `NotFiniteError`, `MemoryBudgetError`.
     """
-    plan = plan_patching(
-        model, pairs, site, by_position=by_position, direction=direction, layers=layers, interventions=interventions,
-        budget=budget, bos=bos,
-    )  # fmt: skip
-    patched = np.full((len(plan.base), len(plan.cells)), np.nan)
+    found = contrasts(model, pairs, interventions, bos, noise, draws)
+    options: dict[str, Any] = {"by_position": by_position, "layers": layers, "budget": budget}
+    if control == "positions" and by_position:
+        raise PairError("A control at random positions belongs to patches at all positions; by position, each is one.")
+    plan = plan_of(model, found, site, direction, **options)
+    sweeps = [(plan, np.arange(len(found)))]
+    if control == "positions":
+        sweeps = at_random_positions(model, found, plan, site, direction, seed, options)
+    elif control == "prompts":
+        others = with_other_sources(found, direction, seed)
+        sweeps = [(plan_of(model, others, site, direction, **options), np.arange(len(found)))]
+    patched = np.full((len(found), len(plan.cells)), np.nan)
     notes: list[str] = []
-    done = 0.0
-    for part in run_sweep(plan, cancelled):
+    for number, (part, rows) in enumerate(sweeps):
+        block = np.full((len(rows), len(plan.cells)), np.nan)
+        for done, note in patch_into(part, block, cancelled):
+            patched[rows] = block
+            notes += [note] * (note not in ("", *notes))
+            if progress is not None:
+                words = f"{int(np.isfinite(patched).sum()):,} of {patched.size:,} patched runs"
+                progress((number + done) / len(sweeps), words)
+    result = summarise(model, found, plan, patched, direction, str(site), notes)
+    return replace(result, control=control)
+
+
+def patch_into(
+    plan: SweepPlan,
+    patched: np.ndarray,
+    cancelled: Callable[[], bool] = never,
+    order: Sequence[Sequence[int]] | None = None,
+) -> Iterator[tuple[float, str]]:
+    """Run a plan; the objective of each patched run goes into `patched` [pair, cell] as it comes.  Fraction done, note."""
+    for part in run_sweep(plan, cancelled, order):
         patched[np.ix_(part.prompts, part.cells)] = difference(part.logits).T.cpu().numpy()
-        notes += [part.note] * (part.note not in ("", *notes))
-        done = part.done
-        if progress is not None:
-            progress(done, f"{int(np.isfinite(patched).sum()):,} of {patched.size:,} patched runs")
-    return summarise(plan, patched, direction, str(site), notes)
+        yield part.done, part.note
+
+
+def largest_first(estimate: np.ndarray) -> list[np.ndarray]:
+    """Numbers of the cells by falling magnitude of an estimate, in batches that grow."""
+    order = np.argsort(-np.abs(np.nan_to_num(estimate.ravel())), kind="stable")
+    ends = [FIRST_BATCH]
+    while ends[-1] < len(order):
+        ends.append(3 * ends[-1])
+    return [batch for batch in np.split(order, ends) if len(batch)]
 
 
 def summarise(
-    plan: SweepPlan, patched: np.ndarray, direction: Direction, site: str, notes: list[str]
+    model: Model,
+    found: Sequence[Contrast],
+    plan: SweepPlan,
+    patched: np.ndarray,
+    direction: Direction,
+    site: str,
+    notes: Sequence[str] = (),
 ) -> ActivationPatching:
-    assert plan.source is not None and plan.read is not None
-    base, source = (objectives(plan, texts) for texts in (plan.base, plan.source))
-    clean, corrupt = (source, base) if direction == "denoising" else (base, source)
+    """The effects of patched objectives [pair, cell], NaN where not run."""
+    clean, corrupt = objectives(model, found)
+    base = corrupt if direction == "denoising" else clean
     partial = bool(np.isnan(patched).any())
-    by_pair = (patched - base[:, None]).reshape(-1, *plan.shape)
-    raw = by_pair.mean(0)
-    span = float(clean.mean() - corrupt.mean())
-    values = (raw + base.mean() - corrupt.mean()) / span if abs(span) >= SMALLEST_SPAN else np.full_like(raw, np.nan)
-    if abs(span) < SMALLEST_SPAN:
-        notes.append(
-            f"No normalised effect: clean and corrupt differ by {span:+.3f} logits in the objective, less than "
-            f"{SMALLEST_SPAN}, and dividing by so little would show noise. The changes in logits stand."
-        )
+    told = [*notes]
     if partial:
-        notes.append(f"Cancelled: {int(np.isfinite(patched).sum()):,} of {patched.size:,} patched runs are there.")
-    return ActivationPatching(
-        values, raw, by_pair, clean, corrupt, site, direction, axes_of(plan, site),
-        tuple(dict.fromkeys(cell.layer for cell in plan.cells)), partial, tuple(notes),
-        plan.model.provenance([*plan.base, *plan.source], plan.interventions),
+        told.append(f"Cancelled: {int(np.isfinite(patched).sum()):,} of {patched.size:,} patched runs are there.")
+    result = ActivationPatching(
+        (patched - base[:, None]).reshape(-1, *plan.shape), clean, corrupt, site, direction, axes_of(plan, site),
+        tuple(dict.fromkeys(cell.layer for cell in plan.cells)),
+        tuple(dict.fromkeys(cell.position for cell in plan.cells if cell.position is not None)), tuple(told),
+        model.provenance([side.tokens for each in found for side in (each.clean, each.corrupt)], found[0].corrupt.stack),
+        partial,
     )  # fmt: skip
+    return replace(result, notes=(*([result.refusal] if result.refusal else []), *told))
 
 
 def axes_of(plan: SweepPlan, site: str) -> tuple[str, ...]:
@@ -166,33 +198,47 @@ def axes_of(plan: SweepPlan, site: str) -> tuple[str, ...]:
     return ("layer", *[part_name] * (first.index is not None), *["pos"] * (first.position is not None))
 
 
-def objectives(plan: SweepPlan, texts: Sequence[Tokens]) -> Float[np.ndarray, " pair"]:
-    """The objective of each prompt as it stands, under the stack."""
-    assert plan.read is not None
-    stack: tuple[Intervention, ...] = plan.interventions
-    rows = [
-        plan.model.unembed(plan.model.activations(tokens, stack, ("resid_post",)).final[-1])[
-            read.to(plan.model.info.device)
-        ]
-        for tokens, read in zip(texts, plan.read, strict=True)
-    ]
-    return difference(torch.stack(rows)).cpu().numpy().astype(float)
-
-
-def difference(logits: Float[Tensor, "*rows token"]) -> Float[Tensor, "*rows"]:
-    """logit(answer) − logit(distractor) of the two tokens that were read."""
-    wide = logits.double()
-    return wide[..., 0] - wide[..., 1]
-
-
-def sides(pairs: Sequence[ContrastPair]) -> tuple[list[str], list[str]]:
-    return [pair.clean for pair in pairs], [pair.corrupt for pair in pairs]
-
-
-def answers(model: Model, pair: ContrastPair) -> list[int]:
-    if not pair.answer or not pair.distractor:
-        raise AnswerError(
-            "Patching measures logit(answer) − logit(distractor), so each pair needs both, one token each, such as ' Mary' "
-            "and ' John'."
+def at_random_positions(
+    model: Model,
+    found: Sequence[Contrast],
+    plan: SweepPlan,
+    site: SweepSite | str,
+    direction: Direction,
+    seed: int,
+    options: dict[str, Any],
+) -> list[tuple[SweepPlan, np.ndarray]]:
+    """Sweeps of the pairs that drew the same position of the same length, with the pairs' numbers."""
+    rng = np.random.default_rng(seed)
+    drawn: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for number in range(len(found)):
+        group = plan.alone(number)
+        position = int(rng.integers(min(group.shared, group.length - 1), group.length))
+        drawn[group.length, position].append(number)
+    return [
+        (
+            plan_of(
+                model, [found[n] for n in rows], site, direction, **(options | {"by_position": True}), positions=[place]
+            ),
+            np.array(rows),
         )
-    return [model.single_token(pair.answer), model.single_token(pair.distractor)]
+        for (_, place), rows in drawn.items()
+    ]
+
+
+def with_other_sources(found: Sequence[Contrast], direction: Direction, seed: int) -> list[Contrast]:
+    """Each contrast with the source run of another pair of its length, drawn from the seed."""
+    rng = np.random.default_rng(seed)
+    lengths: dict[int, list[int]] = defaultdict(list)
+    for number, each in enumerate(found):
+        lengths[len(each.clean.tokens)].append(number)
+    others = list(found)
+    for length, numbers in lengths.items():
+        if len(numbers) == 1:
+            raise PairError(
+                f"A control with other prompts needs two pairs of each length; one pair alone has {length} tokens."
+            )
+        shuffled = rng.permutation(numbers)
+        for here, there in zip(shuffled, np.roll(shuffled, 1), strict=True):
+            side = "clean" if direction == "denoising" else "corrupt"
+            others[here] = replace(found[here], **{side: found[there].source(direction)})
+    return others

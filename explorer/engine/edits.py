@@ -148,6 +148,8 @@ class Tape:
         self.edits: dict[tuple[Kind, int], list[Edit]] = defaultdict(list)
         self.outgoing: dict[tuple[SenderKind, int], list[EdgeEdit]] = defaultdict(list)
         self.arriving: dict[tuple[ReceiverKind, int], dict[int | None, Tensor]] = defaultdict(dict)
+        self.held: dict[tuple[Literal["attention", "mlp"], int], Tensor] = {}
+        """Streams whose scale a layer's norms keep, for frozen norms; what such a norm reads is all positions."""
         for edit in edits:
             if isinstance(edit, Edit):
                 self.edits[edit.kind, edit.layer].append(edit)

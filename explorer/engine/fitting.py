@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -29,6 +30,7 @@ from explorer.engine.interventions import (
     EdgePatch,
     Freeze,
     Intervention,
+    Noise,
     Patch,
     Scale,
     SiteIntervention,
@@ -50,6 +52,8 @@ class Fitting:
     info: ModelInfo
     tokens: Tokens
     reference: Reference
+    embedding_sd: Callable[[], float]
+    """Of all entries of the token embeddings, as the stream gets them."""
 
     def values(self, text: str, address: Address) -> Tensor:
         """A site's values [pos, width] on a reference prompt."""
@@ -58,10 +62,14 @@ class Fitting:
 
 
 def compile_edits(
-    stack: Sequence[Intervention], info: ModelInfo, tokens: Tokens, reference: Reference
+    stack: Sequence[Intervention],
+    info: ModelInfo,
+    tokens: Tokens,
+    reference: Reference,
+    embedding_sd: Callable[[], float],
 ) -> tuple[AnyEdit, ...]:
     """Edits of a stack on one prompt; raises `SiteError` or `InterventionError` for what does not fit."""
-    fitting = Fitting(info, tokens, reference)
+    fitting = Fitting(info, tokens, reference, embedding_sd)
     for item in stack:
         if isinstance(item, EdgePatch):
             check_not_cut(item, stack, info)
@@ -91,6 +99,8 @@ def compile_edit(item: SiteIntervention, fitting: Fitting) -> Edit:
         case Scale(factor=factor):
             check_finite(item, [factor])
             return Edit(kind, layer, index, positions, "scale", float(factor))
+        case Noise():
+            return Edit(kind, layer, index, *noise(item, fitting, positions))
         case Steer():
             return Edit(kind, layer, index, positions, "add", steering(item, fitting.info, where))
     raise InterventionError(f"Unknown ablation {item.how!r}: choose zero, mean or resample.")
@@ -135,6 +145,17 @@ def steering(item: Steer, info: ModelInfo, where: Address) -> Tensor:
         raise InterventionError(f"{item}: {item.site} is {width} wide, the vector has {len(item.vector)} numbers.")
     vector = torch.tensor(item.vector, dtype=torch.float64) * item.coefficient
     return vector if kind == "neurons" else vector[None]
+
+
+def noise(
+    item: Noise, fitting: Fitting, positions: tuple[int, ...] | None
+) -> tuple[tuple[int, ...], Literal["add"], Tensor]:
+    """Positions, and what is added there: [position, d_model], drawn from the seed."""
+    check_finite(item, [item.scale])
+    places = tuple(range(len(fitting.tokens))) if positions is None else positions
+    generator = torch.Generator().manual_seed(item.seed)
+    drawn = torch.randn(len(places), fitting.info.d_model, generator=generator, dtype=torch.float64)
+    return places, "add", item.scale * fitting.embedding_sd() * drawn
 
 
 def compile_edge(item: EdgePatch, fitting: Fitting) -> EdgeEdit:

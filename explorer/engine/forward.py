@@ -116,7 +116,8 @@ def finish_block(decoder: Decoder, layer: int, read: Stream, middle: Stream, tap
     """The MLP half, which reads `read` and writes on `middle` (one and the same but in parallel blocks)."""
     block = decoder.blocks[layer]
     if block.mlp is not None:
-        x = norm(received(read, tape.arriving.get(("mlp_in", layer))), block.norm_mlp)
+        x = received(read, tape.arriving.get(("mlp_in", layer)))
+        x = norm(x, block.norm_mlp, tape.held.get(("mlp", layer)))
         hidden = tape("neurons", layer, neurons(block.mlp, x, decoder.activation))
         mlp_out = tape("mlp_out", layer, write_mlp(decoder, layer, hidden))
         send(decoder, tape, "mlp_out", layer, mlp_out)
@@ -160,7 +161,7 @@ def attend(
 ) -> Float[Tensor, "batch dest head d_head"]:
     """Mixed values `z` of every head."""
     block = decoder.blocks[layer]
-    x = norm(resid, block.norm_attention)
+    x = norm(resid, block.norm_attention, tape.held.get(("attention", layer)))
     k = norm(head_input(decoder, layer, "k", resid, x, tape), block.norm_k).transpose(1, 2)
     v = head_input(decoder, layer, "v", resid, x, tape).transpose(1, 2)
     if turn is not None:
@@ -266,14 +267,28 @@ def linear(x: Tensor, weights: Linear) -> Tensor:
     return F.linear(x, weights.weight, weights.bias)
 
 
-def norm(x: Tensor, weights: Norm | None) -> Tensor:
-    """LayerNorm (Ba et al. 2016) or RMSNorm (Zhang & Sennrich 2019; statistics in float32 or better); None: as it is."""
+def norm(x: Tensor, weights: Norm | None, held: Tensor | None = None) -> Tensor:
+    """LayerNorm (Ba et al. 2016) or RMSNorm (Zhang & Sennrich 2019; statistics in float32 or better); None: as it is.
+
+    With `held`, the scale is that stream's: a frozen norm.
+    """
     if weights is None:
         return x
+    if held is not None:
+        return norm_at(x, weights, held)
     if weights.kind == "layer":
         return F.layer_norm(x, weights.weight.shape, weights.weight, weights.bias, weights.eps)
     wide = x if x.dtype == torch.float64 else x.float()
     return (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + weights.eps)).to(x.dtype) * weights.weight
+
+
+def norm_at(x: Tensor, weights: Norm, held: Tensor) -> Tensor:
+    """A norm with the scale of another stream; LayerNorm still takes off the mean of its own."""
+    wide, other = (stream if x.dtype == torch.float64 else stream.float() for stream in (x, held))
+    if weights.kind == "layer":
+        wide, other = (stream - stream.mean(-1, keepdim=True) for stream in (wide, other))
+    scaled = (wide * torch.rsqrt(other.pow(2).mean(-1, keepdim=True) + weights.eps)).to(x.dtype) * weights.weight
+    return scaled if weights.bias is None else scaled + weights.bias
 
 
 def neurons(mlp: Mlp, x: Stream, activation: Activation) -> Float[Tensor, "batch pos d_mlp"]:
@@ -296,7 +311,7 @@ def activate(x: Tensor, activation: Activation) -> Tensor:
             return F.relu(x)
 
 
-def unembed(decoder: Decoder, resid: Tensor) -> Tensor:
-    """Logits of any residual stream: final norm, then W_U.  [..., d_model] to [..., vocab]."""
-    logits = linear(norm(resid, decoder.norm_final), decoder.unembed)
+def unembed(decoder: Decoder, resid: Tensor, held: Tensor | None = None) -> Tensor:
+    """Logits of any residual stream: final norm (at the scale of `held`), then W_U.  [..., d_model] to [..., vocab]."""
+    logits = linear(norm(resid, decoder.norm_final, held), decoder.unembed)
     return logits if decoder.logit_softcap is None else soft_cap(logits, decoder.logit_softcap)

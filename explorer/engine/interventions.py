@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from explorer.core.errors import InterventionError
 from explorer.core.pairs import ContrastPair
-from explorer.core.sites import SITE_TYPES, Edge, Site
+from explorer.core.sites import SITE_TYPES, Edge, Resid, Site
 
 AblationKind = Literal["zero", "mean", "resample"]
 
@@ -102,6 +102,26 @@ class Freeze:
 
 
 @dataclass(frozen=True)
+class Noise:
+    """Add Gaussian noise to the embeddings: the corruption of causal tracing (Meng et al. 2022, ROME, section 2.1).
+
+    Its standard deviation is `scale` times that of all entries of the token embeddings (ROME: 3), as the stream gets them.
+    """
+
+    positions: tuple[int, ...] | None = None
+    """Positions whose tokens are corrupted; None for all."""
+    scale: float = 3.0
+    seed: int = 0
+
+    @property
+    def site(self) -> Resid:
+        return Resid(0, "resid_pre")
+
+    def __str__(self) -> str:
+        return f"noise {self.scale:g} × sd of embeddings{in_words(self.positions)}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
 class EdgePatch:
     """Let the edge's receiver alone get what its sender writes on another prompt, `source` (path patching of one edge).
 
@@ -117,10 +137,10 @@ class EdgePatch:
         return f"patch edge {self.edge}{in_words(self.positions)}"
 
 
-SiteIntervention = Ablate | Patch | Scale | Steer | Freeze
+SiteIntervention = Ablate | Patch | Scale | Steer | Freeze | Noise
 Intervention = SiteIntervention | EdgePatch
 TYPES: dict[str, type] = SITE_TYPES | {
-    type_.__name__: type_ for type_ in (Ablate, Patch, Scale, Steer, Freeze, EdgePatch)
+    type_.__name__: type_ for type_ in (Ablate, Patch, Scale, Steer, Freeze, Noise, EdgePatch)
 }
 """For `core.records.from_record`."""
 

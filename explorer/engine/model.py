@@ -94,6 +94,13 @@ class Model:
         """The model's tuned lens; `LensError` where none was trained, or the one found is of other weights."""
         return find_lens(self.info)
 
+    @cached_property
+    def embedding_sd(self) -> float:
+        """Standard deviation of all entries of the token embeddings, as the stream gets them."""
+        if isinstance(self.runtime, Engine):
+            return float(self.runtime.decoder.embed.double().std() * self.runtime.decoder.embed_scale)
+        return float(self.bridge.W_E.double().std())
+
     @property
     def unit_bytes(self) -> int:
         """Bytes of one number of an activation."""
@@ -179,7 +186,7 @@ class Model:
         def value(text: str, kind: Kind, layer: int) -> Tensor:
             return self._value(text, tokens, kind, layer)
 
-        return compile_edits(interventions, self.info, tokens, value)
+        return compile_edits(interventions, self.info, tokens, value, lambda: self.embedding_sd)
 
     def _value(self, text: str, like: Tokens, kind: Kind, layer: int) -> Tensor:
         """An activation of a reference prompt, run without interventions."""

@@ -17,8 +17,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from explorer.core.errors import MemoryBudgetError, NotFiniteError, SiteError
-from explorer.engine.edits import AnyEdit, Edit, Tape, part
-from explorer.engine.sweep_plan import Group, SweepPlan
+from explorer.engine.edits import Edit, Tape, part
+from explorer.engine.sweep_plan import Group, SweepPlan, Values
 from explorer.engine.variants import Cached, Cell, cache_run, kinds_needed, read_logits, run_variants
 from explorer.prompts.tokens import Tokens
 
@@ -43,8 +43,12 @@ def never() -> bool:
     return False
 
 
-def run_sweep(plan: SweepPlan, cancelled: Callable[[], bool] = never) -> Iterator[Part]:
+def run_sweep(
+    plan: SweepPlan, cancelled: Callable[[], bool] = never, order: Sequence[Sequence[int]] | None = None
+) -> Iterator[Part]:
     """Run a plan, a chunk at a time; stops before the next chunk once `cancelled()` is true.
+
+    `order`: numbers of the cells in batches, the first batch first; None for the quickest order.
 
     Raises `NotFiniteError` with the place's name, and `MemoryBudgetError` where not even one cell fits.
     """
@@ -56,10 +60,11 @@ def run_sweep(plan: SweepPlan, cancelled: Callable[[], bool] = never) -> Iterato
         runner = Runner(plan, group)
         done += plan.work(group) - plan.work(group, plan.cells)
         yield Part(inert, group.prompts, runner.unchanged(len(inert)), done / total)
-        for start, numbers in plan.by_start(group).items():
-            for found, logits, note in chunks(runner, numbers, start, plan.cells_at_once(group, start), cancelled):
-                done += plan.work(group, [plan.cells[number] for number in found])
-                yield Part(found, group.prompts, logits, done / total, note)
+        for batch in [range(len(plan.cells))] if order is None else order:
+            for start, numbers in plan.by_start(group, batch).items():
+                for found, logits, note in chunks(runner, numbers, start, plan.cells_at_once(group, start), cancelled):
+                    done += plan.work(group, [plan.cells[number] for number in found])
+                    yield Part(found, group.prompts, logits, done / total, note)
 
 
 def chunks(
@@ -103,12 +108,10 @@ class Runner:
                 f"{needed / 1e6:,.0f} MB; the budget is {plan.budget / 1e6:,.0f} MB. Use shorter prompts or fewer "
                 "layers, or a larger budget."
             )
-        base = [plan.base[number] for number in group.prompts]
-        source = base if plan.source is None else [plan.source[number] for number in group.prompts]
-        self.ids = self.batch(base)
+        self.ids = self.batch([plan.base[number] for number in group.prompts])
         self.read = None if plan.read is None else plan.read[group.prompts].to(self.ids.device)
         layers = {cell.layer for cell in plan.cells}
-        self.source = self.values(self.batch(source), group.source_edits, layers)
+        self.source = self.values(layers)
         self.cached: Cached | None = None
         if plan.decoder is not None:
             kinds = kinds_needed(plan.kind, plan.decoder, group.edits, layers)
@@ -117,14 +120,18 @@ class Runner:
     def batch(self, texts: Sequence[Tokens]) -> Tensor:
         return torch.tensor([tokens.ids for tokens in texts], device=self.model.info.device)
 
-    def values(self, ids: Tensor, edits: tuple[AnyEdit, ...], layers: set[int]) -> dict[int, Tensor]:
+    def values(self, layers: set[int]) -> Values:
         """The new values [prompt, pos, …] by layer."""
-        tape = Tape(edits, (self.plan.kind,))
-        self.model.runtime.run(ids, tape)
+        source = self.plan.source
+        if isinstance(source, dict):
+            return {layer: source[layer][self.group.prompts] for layer in layers}
+        texts = self.plan.base if source is None else source
+        tape = Tape(self.group.source_edits, (self.plan.kind,))
+        self.model.runtime.run(self.batch([texts[number] for number in self.group.prompts]), tape)
         kept = tape.kept[self.plan.kind]
         if missing := layers - kept.keys():
             raise SiteError(f"L{min(missing)}.{self.plan.kind}: {self.model.info.title} has none.")
-        return {layer: torch.zeros_like(kept[layer]) if self.plan.source is None else kept[layer] for layer in layers}
+        return {layer: torch.zeros_like(kept[layer]) if source is None else kept[layer] for layer in layers}
 
     def unchanged(self, n_cells: int) -> Float[Tensor, "cell prompt token"]:
         """Logits of the base run, for cells that cannot change it."""

@@ -12,10 +12,10 @@ from typing import Literal, cast, get_args
 
 import psutil
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from explorer.core.errors import PairError, SiteError
+from explorer.core.errors import InterventionError, PairError, SiteError
 from explorer.engine.backends import Engine
 from explorer.engine.edits import AnyEdit, EdgeEdit, Kind, Tape
 from explorer.engine.interventions import Intervention, uses_own_values
@@ -26,8 +26,12 @@ from explorer.prompts.pairs import check_aligned
 from explorer.prompts.tokens import Tokens
 
 SweepSite = Literal[
-    "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "head_out", "q", "k", "v", "pattern", "neurons"
+    "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "head_out", "z", "q", "k", "v", "pattern", "neurons"
 ]  # fmt: skip
+"""`head_out` and `z` are one patch: what a head writes is z times its part of W_O."""
+Stack = tuple[Intervention, ...]
+Values = dict[int, Float[Tensor, "prompt pos *rest"]]
+"""New values of the swept activation, by layer."""
 CHUNK_POSITIONS = 4096
 """Positions (rows times length) that one forward pass takes at most; larger batches gain nothing."""
 PROMPTS_AT_ONCE = 8
@@ -75,11 +79,13 @@ class SweepPlan:
     shape: tuple[int, ...]
     """Shape of `cells`: layer; then head or neuron, where the site has them; then position, where asked for."""
     base: list[Tokens]
-    source: list[Tokens] | None
-    """Prompts that give the new values; None for zero."""
-    interventions: tuple[Intervention, ...]
+    source: list[Tokens] | Values | None
+    """Prompts that give the new values, or the values themselves; None for zero."""
+    base_stacks: list[Stack]
+    source_stacks: list[Stack]
     read: Int[Tensor, "prompt token"] | None
     budget: int
+    chunk_positions: int
 
     @cached_property
     def groups(self) -> list[Group]:
@@ -87,7 +93,8 @@ class SweepPlan:
         found: list[Group] = []
         for group in sorted(single, key=lambda item: (item.length, item.shared)):
             joint = replace(found[-1], prompts=[*found[-1].prompts, *group.prompts]) if found else group
-            if found and can_join(found[-1], group) and 2 * self.cached_bytes(joint) <= self.budget:
+            fits = 2 * self.cached_bytes(joint) <= self.budget
+            if found and fits and can_join(found[-1], group):
                 found[-1] = joint
             else:
                 found.append(group)
@@ -95,12 +102,14 @@ class SweepPlan:
 
     def alone(self, number: int) -> Group:
         tokens = self.base[number]
-        other = tokens if self.source is None else self.source[number]
-        edits, source_edits = (self.model.edits(item, self.interventions) for item in (tokens, other))
+        edits = self.model.edits(tokens, self.base_stacks[number])
+        if not isinstance(self.source, list):
+            return Group([number], len(tokens), edits, edits, 0)
+        other = self.source[number]
+        source_edits = self.model.edits(other, self.source_stacks[number])
         differ = (place for place, (a, b) in enumerate(zip(tokens.ids, other.ids, strict=True)) if a != b)
-        same = all(one.same_as(two) for one, two in zip(edits, source_edits, strict=True))
-        own = any(uses_own_values(item) for item in self.interventions)
-        shared = next(differ, len(tokens)) if self.source is not None and same and not own else 0
+        own = any(uses_own_values(item) for item in (*self.base_stacks[number], *self.source_stacks[number]))
+        shared = next(differ, len(tokens)) if same_edits(edits, source_edits) and not own else 0
         return Group([number], len(tokens), edits, source_edits, shared)
 
     @cached_property
@@ -168,7 +177,7 @@ class SweepPlan:
         """How many cells one forward pass takes."""
         length, n_prompts = group.length - start, len(group.prompts)
         room = max(0, self.budget - self.cached_bytes(group)) // self.row_bytes(length, group.length)
-        return max(1, min(room, CHUNK_POSITIONS // length) // n_prompts)
+        return max(1, min(room, self.chunk_positions // length) // n_prompts)
 
     def chunk_bytes(self, group: Group) -> int:
         starts = {self.start_of(cell, group) for cell in self.cells if not self.is_inert(cell, group)}
@@ -182,43 +191,58 @@ class SweepPlan:
             default=0,
         )
 
-    def by_start(self, group: Group) -> dict[int, list[int]]:
-        """Numbers of the cells that change something, by the first position that they change, in order of layers."""
+    def by_start(self, group: Group, numbers: Sequence[int]) -> dict[int, list[int]]:
+        """Those cells that change something, by the first position that they change, in order of layers."""
         found: dict[int, list[int]] = {}
-        for number, cell in enumerate(self.cells):
-            if not self.is_inert(cell, group):
+        for number in numbers:
+            if not self.is_inert(cell := self.cells[number], group):
                 found.setdefault(self.start_of(cell, group), []).append(number)
         return {start: sorted(numbers, key=lambda number: self.cells[number].layer) for start, numbers in found.items()}
 
 
 def can_join(group: Group, other: Group) -> bool:
-    same = len(group.edits) == len(other.edits) and all(
-        one.same_as(two)
-        for mine, theirs in ((group.edits, other.edits), (group.source_edits, other.source_edits))
-        for one, two in zip(mine, theirs, strict=True)
-    )
+    same = same_edits(group.edits, other.edits) and same_edits(group.source_edits, other.source_edits)
     return same and group.length == other.length and len(group.prompts) < PROMPTS_AT_ONCE
+
+
+def same_edits(one: Sequence[AnyEdit], other: Sequence[AnyEdit]) -> bool:
+    return len(one) == len(other) and all(mine.same_as(theirs) for mine, theirs in zip(one, other, strict=True))
+
+
+def one_each(stacks: Stack | Sequence[Stack], count: int) -> list[Stack]:
+    """A stack for each prompt: the same one for all, or a list of them."""
+    if isinstance(stacks, tuple):
+        return [stacks] * count
+    if len(stacks) != count:
+        raise InterventionError(f"{count} prompts need a stack each, or one for all; got {len(stacks)}.")
+    return list(stacks)
 
 
 def plan_sweep(
     model: Model,
     site: SweepSite | str,
     base: Sequence[Tokens],
-    source: Sequence[Tokens] | None = None,
+    source: Sequence[Tokens] | Values | None = None,
     *,
     by_position: bool = False,
+    positions: Sequence[int] | None = None,
     layers: Sequence[int] | None = None,
-    interventions: tuple[Intervention, ...] = (),
+    interventions: Stack | Sequence[Stack] = (),
+    source_interventions: Stack | Sequence[Stack] | None = None,
     read: Int[Tensor, "prompt token"] | None = None,
     budget: int | None = None,
+    chunk_positions: int = CHUNK_POSITIONS,
 ) -> SweepPlan:
     """A sweep over every layer, head (or neuron) and, if wanted, position; `run_sweep` runs it.
 
     Args:
         base: prompts that are run.
-        source: for each, the prompt (as long) that gives the new values; None puts in zero.
+        source: for each, the prompt (as long) that gives the new values; or the values; None puts in zero.
+        by_position: each position apart; `positions` names them (None for all).
         layers: None for all.
-        interventions: the stack under which base *and* source run.
+        interventions: the stack under which base *and* source run, or a list with one for each prompt.
+        source_interventions: the stack of the source runs, where it differs.
+        chunk_positions: positions of one forward pass at most; fewer for work that others wait behind.
         read: ids of the tokens whose logits are wanted, [prompt, token]; None for the whole vocabulary.
         budget: bytes; None for a quarter of the free memory.
 
@@ -226,7 +250,7 @@ def plan_sweep(
     """
     if site not in get_args(SweepSite):
         raise SiteError(f"There is no sweep over {site!r}; choose one of {', '.join(get_args(SweepSite))}.")
-    kind = cast(Kind, "z" if site == "head_out" else site)
+    kind = cast("Kind", "z" if site == "head_out" else site)
     if kind == "resid_mid" and model.info.parallel:
         raise SiteError(f"resid_mid: {model.info.title} has none, its attention and MLP read the same stream.")
     chosen = list(range(model.info.n_layers) if layers is None else layers)
@@ -237,19 +261,20 @@ def plan_sweep(
         raise PairError("A sweep needs at least one prompt.")
     if by_position and len(lengths) > 1:
         raise PairError(f"By position, all prompts must be equally long; these have {lengths} tokens.")
-    for one, other in zip(base, base if source is None else source, strict=True):
-        check_aligned(one, other)
-    indices, positions = indices_of(model, kind), range(lengths[0])
-    shape = [len(chosen)] + [len(indices)] * (indices != [None]) + [len(positions)] * by_position
-    cells = [
-        Cell(layer, index, position)
-        for layer in chosen
-        for index in indices
-        for position in (positions if by_position else [None])
-    ]
+    given = source if source is None or isinstance(source, dict) else list(source)
+    if isinstance(given, list):
+        for one, other in zip(base, given, strict=True):
+            check_aligned(one, other)
+    places: list[int | None] = [None]
+    if by_position:
+        places = [base[0].place(position) for position in (range(lengths[0]) if positions is None else positions)]
+    indices, stacks = indices_of(model, kind), one_each(interventions, len(base))
+    shape = [len(chosen)] + [len(indices)] * (indices != [None]) + [len(places)] * by_position
+    cells = [Cell(layer, index, position) for layer in chosen for index in indices for position in places]
     return SweepPlan(
-        model, kind, cells, tuple(shape), list(base), None if source is None else list(source), interventions, read,
-        free_memory(model) // 4 if budget is None else budget,
+        model, kind, cells, tuple(shape), list(base), given, stacks,
+        stacks if source_interventions is None else one_each(source_interventions, len(base)), read,
+        free_memory(model) // 4 if budget is None else budget, chunk_positions,
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ OPENING = ex.ContrastPair(PROMPT, TWIN, " Mary", " John")
 def no_smallest_span(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Random models tell two prompts apart by little; their effects are exact all the same."""
     if "tiny" in request.fixturenames and "differ" not in request.node.name:
-        monkeypatch.setattr("explorer.analyses.activation_patching.SMALLEST_SPAN", 1e-9)
+        monkeypatch.setattr("explorer.metrics.effects.SMALLEST_SPAN", 1e-9)
 
 
 def test_the_strongest_head_of_the_opening_pair(smollm2: ex.Model) -> None:

@@ -1,4 +1,4 @@
-"""The command line: `circuit-explorer serve | models | tasks | train | train-lens | run`."""
+"""The command line: `circuit-explorer serve | models | tasks | train | train-lens | run | patch`."""
 
 import argparse
 import json
@@ -83,7 +83,31 @@ def parser() -> argparse.ArgumentParser:
     run_parser.add_argument("--bos", choices=("default", "on", "off"), default="default")
     run_parser.add_argument("--json", metavar="FILE", type=Path, help="write the result, with its provenance, here")
     run_parser.set_defaults(command=run)
+    add_patch(commands)
     return top
+
+
+def add_patch(commands: Any) -> None:
+    patch_parser = commands.add_parser("patch", help="activation patching over pairs, with intervals and controls")
+    patch_parser.add_argument("model", metavar="MODEL", help="catalog key, hub id or directory")
+    source = patch_parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--task", help="draw pairs of this task, such as ioi")
+    source.add_argument("--pairs", metavar="FILE", type=Path, help="CSV or JSONL: clean, corrupt, answer, distractor")
+    source.add_argument("--resume", metavar="JOB", help="go on with an interrupted job")
+    patch_parser.add_argument("--n", type=int, default=100, help="pairs to draw, or to take from the file")
+    patch_parser.add_argument("--all", action="store_true", help="also pairs that the model gets wrong")
+    patch_parser.add_argument("--site", default="head_out", help="what is patched (default: head_out)")
+    patch_parser.add_argument("--by-position", action="store_true", help="each position apart; pairs of one length")
+    patch_parser.add_argument("--direction", choices=("denoising", "noising", "both"), default="both")
+    patch_parser.add_argument("--control", choices=("positions", "prompts", "none"), default="positions")
+    patch_parser.add_argument(
+        "--ablate", action="append", default=[], metavar="SITE=HOW", help="zero or mean, in every run"
+    )
+    patch_parser.add_argument("--seed", type=int, default=0)
+    patch_parser.add_argument("--top", type=int, default=10, help="how many of the strongest to print")
+    patch_parser.add_argument("--executor", choices=("local", "ray"), default="local", help="ray: see RAY_ADDRESS")
+    patch_parser.add_argument("--json", metavar="FILE", type=Path, help="write every effect, with its provenance, here")
+    patch_parser.set_defaults(command=patch)
 
 
 def serve(options: argparse.Namespace) -> int:
@@ -211,6 +235,69 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def patch(options: argparse.Namespace) -> int:
+    """Run a dataset job to its end, and print the strongest effects of each direction."""
+    from explorer.engine.model import load_model
+    from explorer.jobs.report import printed, result_record
+    from explorer.jobs.service import JobService
+    from explorer.jobs.store import Store
+
+    store = Store()
+    source = options.model
+    model = load_model(source)
+    service = JobService(lambda name: model, store, options.executor)
+    if options.resume:
+        job = options.resume
+        store.spec(job)  # says where there is none
+        service.resume(job)
+    else:
+        job = service.submit(patching_spec(options, model), f"{options.task or options.pairs.name}, {options.site}")
+    print(f"job {job} (if this is stopped: circuit-explorer patch {source} --resume {job})", flush=True)
+    while not service.wait(job, 2.0):
+        running = service.status(job)
+        if running is not None and sys.stderr.isatty():
+            print(f"\r{running.done:,} of {running.pairs:,} pairs, {running.left}   ", end="", file=sys.stderr)
+    stored, result = store.job(job), service.result(job, model)
+    if stored is None or stored.state != "done" or result is None:
+        raise StateError(f"The job did not finish: {stored.error if stored else 'it is gone'}")
+    print(printed(result, options.top))
+    write_json(options.json, result_record(result, options.top))
+    return 0
+
+
+def patching_spec(options: argparse.Namespace, model: Any) -> Any:
+    """What to run, from the options: pairs of a task or a file, the wrong ones left out unless asked for."""
+    from explorer.analyses.task_pairs import task_pairs
+    from explorer.core.errors import PairError
+    from explorer.engine.sweep_plan import plan_sweep
+    from explorer.jobs.patching import BOTH, PatchingSpec
+    from explorer.prompts.pair_files import read_pair_path
+
+    if options.task:
+        found = task_pairs(model, options.task, options.n, seed=options.seed)
+        pairs = found.pairs if options.all else found.right
+        print(
+            f"{len(found.right)} of {len(found.pairs)} pairs are right"
+            + ("" if options.all else "; the others are left out")
+        )
+    else:
+        file = read_pair_path(options.pairs, model.tokenizer, model.info.n_ctx)
+        print(file.summary)
+        for row, reason in file.refused[:20]:
+            print(f"  row {row}: {reason.splitlines()[0]}", file=sys.stderr)
+        pairs = file.pairs[: options.n]
+    if not pairs:
+        raise PairError("No pair is left to run.")
+    plan_sweep(model, options.site, [model.tokenize(pairs[0].clean)])  # says where the site does not exist
+    stack = tuple(read_ablation(text, options) for text in options.ablate)
+    control = None if options.control == "none" or (options.by_position and options.control == "positions") else options.control  # fmt: skip
+    return PatchingSpec(
+        options.model, model.info.dtype, model.info.weight_hash, tuple(pairs), options.site, options.by_position,
+        BOTH if options.direction == "both" else (options.direction,), control,
+        ((stack, stack),) * len(pairs) if stack else (), options.seed,
+    )  # fmt: skip
+
+
 def read_ablation(text: str, options: argparse.Namespace) -> Any:
     from explorer.core.pairs import ContrastPair
     from explorer.core.sites import parse_site
@@ -219,10 +306,11 @@ def read_ablation(text: str, options: argparse.Namespace) -> Any:
     name, _, how = text.partition("=")
     if how not in get_args(AblationKind):
         raise StateError(f"--ablate {text}: expected {ABLATE_HELP}.")
-    if how == "resample" and not options.corrupt.strip():
+    if how == "resample" and not getattr(options, "corrupt", "").strip():
         raise StateError(f"--ablate {text}: resampling takes its values from another prompt; give it with --corrupt.")
     kind = cast("AblationKind", how)
-    return Ablate(parse_site(name), kind, reference=references_of(ContrastPair(options.prompt, options.corrupt), kind))
+    pair = ContrastPair(getattr(options, "prompt", ""), getattr(options, "corrupt", ""))
+    return Ablate(parse_site(name), kind, reference=references_of(pair, kind))
 
 
 def write_json(path: Path | None, value: dict[str, Any]) -> None:

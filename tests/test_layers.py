@@ -20,6 +20,7 @@ LAYERS = (
     "training",
     "plots",
     "findings",
+    "jobs",
     "ui",
     "resources",
     "serve",

@@ -101,6 +101,7 @@ def activation_patching(
     bos: Bos = "default",
     progress: Progress | None = None,
     cancelled: Callable[[], bool] = never,
+    chunk_positions: int = CHUNK_POSITIONS,
 ) -> ActivationPatching:
     """Patch every activation of a kind, one at a time, from one prompt of a pair into the other.
 
@@ -116,33 +117,44 @@ def activation_patching(
             "prompts" takes the values from the source run of another pair of the same length.
         budget: bytes of memory; None for a quarter of what is free.
         progress: called with the fraction done and a sentence; `cancelled` ends the sweep early, keeping what it has.
+        chunk_positions: positions of one forward pass at most; fewer for work that others wait behind.
 
     Raises `PairError` (unequal token lengths: shows where), `AnswerError`, `SiteError`, `InterventionError`,
     `NotFiniteError`, `MemoryBudgetError`.
     """
     found = contrasts(model, pairs, interventions, bos, noise, draws)
-    options: dict[str, Any] = {"by_position": by_position, "layers": layers, "budget": budget}
-    if control == "positions" and by_position:
-        raise PairError("A control at random positions belongs to patches at all positions; by position, each is one.")
+    options: dict[str, Any] = {"by_position": by_position, "layers": layers, "budget": budget, "chunk_positions": chunk_positions}  # fmt: skip
     plan = plan_of(model, found, site, direction, **options)
-    sweeps = [(plan, np.arange(len(found)))]
-    if control == "positions":
-        sweeps = at_random_positions(model, found, plan, site, direction, seed, options)
-    elif control == "prompts":
-        others = with_other_sources(found, direction, seed)
-        sweeps = [(plan_of(model, others, site, direction, **options), np.arange(len(found)))]
     patched = np.full((len(found), len(plan.cells)), np.nan)
-    notes: list[str] = []
-    for number, (part, rows) in enumerate(sweeps):
+    notes: dict[str, None] = {}
+    sweeps = sweeps_of(model, found, plan, control, site, direction, seed, options)
+    for number, (sweep, rows) in enumerate(sweeps):
         block = np.full((len(rows), len(plan.cells)), np.nan)
-        for done, note in patch_into(part, block, cancelled):
+        for done, note in patch_into(sweep, block, cancelled):
             patched[rows] = block
-            notes += [note] * (note not in ("", *notes))
+            notes |= {note: None} if note else {}
             if progress is not None:
                 words = f"{int(np.isfinite(patched).sum()):,} of {patched.size:,} patched runs"
                 progress((number + done) / len(sweeps), words)
-    result = summarise(model, found, plan, patched, direction, str(site), notes)
-    return replace(result, control=control)
+    return replace(summarise(model, found, plan, patched, direction, str(site), list(notes)), control=control)
+
+
+def sweeps_of(
+    model: Model,
+    found: Sequence[Contrast],
+    plan: SweepPlan,
+    control: Control | None,
+    site: SweepSite | str,
+    direction: Direction,
+    seed: int,
+    options: dict[str, Any],
+) -> list[tuple[SweepPlan, np.ndarray]]:
+    """What is run, and which pairs each sweep is of."""
+    if control == "positions":
+        return at_random_positions(model, found, plan, site, direction, seed, options)
+    if control == "prompts":
+        plan = plan_of(model, with_other_sources(found, direction, seed), site, direction, **options)
+    return [(plan, np.arange(len(found)))]
 
 
 def patch_into(
@@ -182,20 +194,25 @@ def summarise(
     told = [*notes]
     if partial:
         told.append(f"Cancelled: {int(np.isfinite(patched).sum()):,} of {patched.size:,} patched runs are there.")
+    texts = [side.tokens for each in found for side in (each.clean, each.corrupt)]
     result = ActivationPatching(
-        (patched - base[:, None]).reshape(-1, *plan.shape), clean, corrupt, site, direction, axes_of(plan, site),
-        tuple(dict.fromkeys(cell.layer for cell in plan.cells)),
-        tuple(dict.fromkeys(cell.position for cell in plan.cells if cell.position is not None)), tuple(told),
-        model.provenance([side.tokens for each in found for side in (each.clean, each.corrupt)], found[0].corrupt.stack),
-        partial,
+        by_pair=(patched - base[:, None]).reshape(-1, *plan.shape), clean=clean, corrupt=corrupt, site=site,
+        direction=direction, notes=tuple(told), provenance=model.provenance(texts, found[0].corrupt.stack),
+        partial=partial, **shape_of(plan, site),
     )  # fmt: skip
     return replace(result, notes=(*([result.refusal] if result.refusal else []), *told))
 
 
-def axes_of(plan: SweepPlan, site: str) -> tuple[str, ...]:
+def shape_of(plan: SweepPlan, site: str) -> dict[str, Any]:
+    """Names and places of a result's axes."""
     first = plan.cells[0]
     part_name = {"neurons": "neuron", "k": "kv_head", "v": "kv_head"}.get(site, "head")
-    return ("layer", *[part_name] * (first.index is not None), *["pos"] * (first.position is not None))
+    places = dict.fromkeys(cell.position for cell in plan.cells if cell.position is not None)
+    return {
+        "axes": ("layer", *[part_name] * (first.index is not None), *["pos"] * (first.position is not None)),
+        "layers": tuple(dict.fromkeys(cell.layer for cell in plan.cells)),
+        "positions": tuple(places),
+    }
 
 
 def at_random_positions(
@@ -208,6 +225,8 @@ def at_random_positions(
     options: dict[str, Any],
 ) -> list[tuple[SweepPlan, np.ndarray]]:
     """Sweeps of the pairs that drew the same position of the same length, with the pairs' numbers."""
+    if options["by_position"]:
+        raise PairError("A control at random positions belongs to patches at all positions; by position, each is one.")
     rng = np.random.default_rng(seed)
     drawn: dict[tuple[int, int], list[int]] = defaultdict(list)
     for number in range(len(found)):

@@ -17,6 +17,7 @@
     │   └── LensError            a tuned lens that is missing, damaged or of another model
     ├── TrainingError      a training that cannot begin or go on
     ├── TaskError          a task that is not known, or does not fit a tokenizer
+    ├── JobError           a job that cannot be run, kept or read
     ├── ShelfError         presets and history that cannot be kept or read
     └── StateError         an address (URL) or record that cannot be read
 
@@ -86,6 +87,10 @@ class LensError(ModelError):
 
 class ShelfError(ExplorerError):
     """Presets and history that cannot be kept or read."""
+
+
+class JobError(ExplorerError):
+    """A job that cannot be run, kept or read."""
 
 
 class StateError(ExplorerError):

@@ -1,8 +1,8 @@
 """What patching every activation of a kind does to the objective, over pairs: means, normalised, with intervals."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -101,6 +101,14 @@ class Effects:
             low, high = self.interval()
             columns |= {"change_low": low.ravel(), "change_high": high.ravel()}
         return pd.DataFrame(columns)
+
+
+AnyEffects = TypeVar("AnyEffects", bound=Effects)
+
+
+def only(effects: AnyEffects, rows: np.ndarray) -> AnyEffects:
+    """Some of the pairs, by a mask over them."""
+    return replace(effects, by_pair=effects.by_pair[rows], clean=effects.clean[rows], corrupt=effects.corrupt[rows])
 
 
 def gates(denoising: Effects, noising: Effects) -> np.ndarray:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from explorer.analyses.weighted_attention import weighted_attention
     from explorer.core.errors import ExplorerError
     from explorer.core.pairs import ContrastPair
+    from explorer.core.places import Place
     from explorer.core.sites import (
         AttnOut,
         Edge,
@@ -85,6 +86,7 @@ _HOME = {
     "Neuron": "core.sites",
     "Noise": "engine.interventions",
     "Patch": "engine.interventions",
+    "Place": "core.places",
     "Prediction": "analyses.prediction",
     "Resid": "core.sites",
     "Run": "engine.run",

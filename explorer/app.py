@@ -1,7 +1,8 @@
-"""The Streamlit application: six pages on one workbench."""
+"""The Streamlit application: seven pages on one workbench."""
 
 import streamlit as st
 
+from explorer.jobs.turns import Rank, taking_turn
 from explorer.resources import assets_directory, pages_directory
 from explorer.ui.html import style
 
@@ -10,6 +11,7 @@ PAGES = (
     ("attention.py", "Attention", ":material/grid_view:"),
     ("lens.py", "Lens", ":material/stacked_line_chart:"),
     ("attribution.py", "Attribution", ":material/balance:"),
+    ("patching.py", "Patching", ":material/healing:"),
     ("tasks.py", "Tasks", ":material/checklist:"),
     ("history.py", "History", ":material/history:"),
 )
@@ -24,7 +26,8 @@ def main() -> None:
         st.Page(folder / file, title=title, icon=icon, default=index == 0, url_path="" if index == 0 else title.lower())
         for index, (file, title, icon) in enumerate(PAGES)
     ]
-    st.navigation(pages).run()
+    with taking_turn(Rank.PAGE):
+        st.navigation(pages).run()
 
 
 main()

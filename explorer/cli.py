@@ -37,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     serve_parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     serve_parser.add_argument("--port", type=int, default=8501)
     serve_parser.add_argument("--model", default=DEFAULT_MODEL, help="model to load at once")
+    serve_parser.add_argument("--executor", choices=("local", "ray"), default="local", help="where dataset runs go; ray: see RAY_ADDRESS")  # fmt: skip
     serve_parser.set_defaults(command=serve)
 
     models_parser = commands.add_parser("models", help="list the catalog, or set a model up")
@@ -115,7 +116,7 @@ def serve(options: argparse.Namespace) -> int:
     from explorer.serve import start
 
     print(f"Circuit Explorer: http://{options.host}:{options.port}", flush=True)
-    start(options.host, options.port, options.model)
+    start(options.host, options.port, options.model, options.executor)
     return 0
 
 

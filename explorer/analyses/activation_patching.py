@@ -169,13 +169,13 @@ def patch_into(
         yield part.done, part.note
 
 
-def largest_first(estimate: np.ndarray) -> list[np.ndarray]:
+def largest_first(estimate: np.ndarray) -> list[list[int]]:
     """Numbers of the cells by falling magnitude of an estimate, in batches that grow."""
     order = np.argsort(-np.abs(np.nan_to_num(estimate.ravel())), kind="stable")
     ends = [FIRST_BATCH]
     while ends[-1] < len(order):
         ends.append(3 * ends[-1])
-    return [batch for batch in np.split(order, ends) if len(batch)]
+    return [batch.tolist() for batch in np.split(order, ends) if len(batch)]
 
 
 def summarise(

@@ -10,15 +10,12 @@ from jaxtyping import Float
 
 from explorer.core.errors import SiteError
 from explorer.core.pairs import ContrastPair
+from explorer.core.places import Place
 from explorer.core.provenance import Provenance
-from explorer.core.sites import Site
 from explorer.engine.contrasts import Direction, contrasts, objective, objective_edited, values_from
-from explorer.engine.interventions import Noise, in_words
+from explorer.engine.interventions import Noise
 from explorer.engine.model import Model
 from explorer.prompts.tokens import Bos
-
-Place = tuple[Site, tuple[int, ...] | None]
-"""A site and the positions patched there; None for all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +38,7 @@ class JointPatching:
     @property
     def frame(self) -> pd.DataFrame:
         """One row a patch, then their sum, the joint patch and the interaction: means over pairs, in logits."""
-        names = [f"{site}{in_words(positions)}" for site, positions in self.places]
+        names = [str(place) for place in self.places]
         means = self.single.mean(0)
         rows = [*zip(names, means, strict=True), ("sum of the single patches", means.sum())]
         rows += [("joint patch", self.joint.mean()), ("interaction", self.interaction.mean())]
@@ -65,7 +62,7 @@ def joint_patching(
     joint, single, ends = [], [], []
     for each in found:
         base, source = each.base(direction), each.source(direction)
-        edits = [values_from(model, source, [site], positions)[0] for site, positions in places]
+        edits = [values_from(model, source, [place.site], place.positions)[0] for place in places]
         before = objective(model, base, each.read)
         joint.append(objective_edited(model, base, each.read, edits) - before)
         single.append([objective_edited(model, base, each.read, [edit]) - before for edit in edits])

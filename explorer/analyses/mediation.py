@@ -20,6 +20,7 @@ from jaxtyping import Float
 
 from explorer.core.errors import SiteError
 from explorer.core.pairs import ContrastPair
+from explorer.core.places import Place
 from explorer.core.provenance import Provenance
 from explorer.core.sites import Site
 from explorer.engine.contrasts import Side, contrasts, objective, objective_edited, read_objective, values_from
@@ -35,7 +36,7 @@ from explorer.prompts.tokens import Bos
 class Mediation:
     """Effects of one mediator (a component, or several together), a number a pair, in logits."""
 
-    mediators: tuple[Site, ...]
+    mediators: tuple[Place, ...]
     total: Float[np.ndarray, " pair"]
     direct: Float[np.ndarray, " pair"]
     indirect: Float[np.ndarray, " pair"]
@@ -70,9 +71,8 @@ class Mediation:
 def mediation(
     model: Model,
     pairs: ContrastPair | Sequence[ContrastPair],
-    mediators: Site | Sequence[Site],
+    mediators: Site | Place | Sequence[Site | Place],
     *,
-    positions: Sequence[int] | None = None,
     interventions: Any = (),
     noise: Noise | None = None,
     bos: Bos = "default",
@@ -80,19 +80,22 @@ def mediation(
     """Total, natural direct and natural indirect effect of a mediator.
 
     Args:
-        mediators: one site, or several that take their values together.
-        positions: where; None for all.
+        mediators: a site (at all positions) or a `Place`, or several that take their values together.
         noise: takes the corrupt prompt's place.
 
     Raises `PairError`, `AnswerError`, `SiteError`, `InterventionError`, `NotFiniteError`.
     """
-    chosen = (mediators,) if not isinstance(mediators, Sequence) else tuple(mediators)
+    several = mediators if isinstance(mediators, Sequence) else [mediators]
+    chosen = tuple(each if isinstance(each, Place) else Place(each) for each in several)
     if not chosen:
         raise SiteError("Choose at least one mediator: a head, an MLP or another site.")
     found = contrasts(model, pairs, interventions, bos, noise)
     rows = []
     for each in found:
-        from_clean, from_corrupt = (values_from(model, side, chosen, positions) for side in (each.clean, each.corrupt))
+        from_clean, from_corrupt = (
+            [values_from(model, side, [place.site], place.positions)[0] for place in chosen]
+            for side in (each.clean, each.corrupt)
+        )
         clean, corrupt = (objective(model, side, each.read) for side in (each.clean, each.corrupt))
         kept = objective_edited(model, each.corrupt, each.read, from_clean)
         again = read_objective(model, resumed(model, each.corrupt, from_clean), each.read)

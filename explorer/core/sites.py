@@ -167,6 +167,31 @@ def parse_site(name: str) -> Site:
     raise StateError(f"{name[:40]!r}: unknown activation {kind!r}. Known: {known}.")
 
 
+def parse_sender(name: str) -> Sender:
+    """The sender of a name such as `embed`, `L9H6`, `L5.attn_out` or `L5.mlp_out`; `StateError` for other text."""
+    if name == "embed":
+        return Embed()
+    site = parse_site(name)
+    if not isinstance(site, Head | AttnOut | MlpOut):
+        raise StateError(
+            f"{name[:40]!r} is no writer to the residual stream. Expected embed, L9H6, L5.attn_out or L5.mlp_out."
+        )
+    return site
+
+
+def parse_receiver(name: str) -> Receiver:
+    """The receiver of a name such as `L9H6.q`, `L9KV1.k`, `L5.mlp_in` or `logits`; `StateError` for other text."""
+    if name == "logits":
+        return Logits()
+    layer, _, rest = name.partition(".")
+    if rest == "mlp_in" and layer[:1] == "L" and layer[1:].isascii() and layer[1:].isdigit() and len(layer) <= 5:
+        return MlpIn(int(layer[1:]))
+    site = parse_site(name)
+    if isinstance(site, KeyValue) or (isinstance(site, HeadPart) and site.kind == "q"):
+        return site
+    raise StateError(f"{name[:40]!r} reads no stream. Expected names like L9H6.q, L9KV1.k, L5.mlp_in or logits.")
+
+
 def _family(letter: str | None, layer: int, index: int) -> tuple[tuple[str | None, ...], Callable[[Any], Site]]:
     """Kinds that may follow a name's first part, and what makes the site of one."""
     match letter:

@@ -94,12 +94,18 @@ class Model:
         """The model's tuned lens; `LensError` where none was trained, or the one found is of other weights."""
         return find_lens(self.info)
 
+    @property
+    def embeddings(self) -> Float[Tensor, "vocab d_model"]:
+        """W_E: a row a token."""
+        if isinstance(self.runtime, Engine):
+            return self.runtime.decoder.embed
+        return torch.as_tensor(self.bridge.W_E)
+
     @cached_property
     def embedding_sd(self) -> float:
         """Standard deviation of all entries of the token embeddings, as the stream gets them."""
-        if isinstance(self.runtime, Engine):
-            return float(self.runtime.decoder.embed.double().std() * self.runtime.decoder.embed_scale)
-        return float(self.bridge.W_E.double().std())
+        scale = self.runtime.decoder.embed_scale if isinstance(self.runtime, Engine) else 1.0
+        return float(self.embeddings.double().std()) * scale
 
     @property
     def unit_bytes(self) -> int:

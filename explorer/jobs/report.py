@@ -1,6 +1,5 @@
 """A dataset's effects in words and as a record: the strongest of each direction, with intervals and controls."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -11,19 +10,11 @@ from explorer.metrics.effects import Effects
 from explorer.metrics.strongest import band_of, strongest
 
 
-def place_name(row: Mapping[Any, Any], site: str) -> str:
-    """A cell's name: L23H3, L23H3.q, L5.mlp_out, and its position."""
-    layer, short = int(row["layer"]), {"head": "H", "kv_head": "KV", "neuron": "N"}
-    part = next((f"{letter}{int(row[axis])}" for axis, letter in short.items() if axis in row), "")
-    kind = "" if part and site in ("head_out", "z", "neurons") else f".{site}"
-    return f"L{layer}{part}{kind}" + (f" at {int(row['pos'])}" if "pos" in row else "")
-
-
 def named(effects: Effects, control: Effects | None, top: int) -> pd.DataFrame:
     """`strongest`, each cell by its name."""
     frame = strongest(effects, control, top)
-    frame.insert(0, "place", [place_name(row, effects.site) for row in frame.to_dict("records")])
-    return frame.drop(columns=[name for name in effects.axes if name in frame.columns])
+    frame.insert(0, "place", [str(effects.place(cell)) for cell in frame["cell"]])
+    return frame.drop(columns=[name for name in ("cell", *effects.axes) if name in frame.columns])
 
 
 def printed(result: DatasetPatching, top: int) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from explorer.core.places import Place, parse_place, site_name
 from explorer.core.provenance import Provenance
 from explorer.engine.contrasts import Direction
 
@@ -67,14 +68,27 @@ class Effects:
     @cached_property
     def values(self) -> Float[np.ndarray, "..."]:
         """(m(patched) − m(corrupt)) / (m(clean) − m(corrupt)), a ratio of means; NaN where not run or refused."""
+        return self.normalised(self.raw)
+
+    def normalised(self, change: np.ndarray) -> np.ndarray:
+        """Changes in logits on the scale from 0 (corrupt) to 1 (clean); NaN where that is refused."""
         if self.refusal:
-            return np.full_like(self.raw, np.nan)
-        return np.asarray((self.raw + self.base.mean() - self.corrupt.mean()) / self.span)
+            return np.full_like(change, np.nan)
+        return np.asarray((change + self.base.mean() - self.corrupt.mean()) / self.span)
 
     @cached_property
     def strength(self) -> Float[np.ndarray, "..."]:
         """How much of clean − corrupt a patch moves: restored in denoising, taken away in noising; NaN as `values`."""
         return self.values if self.direction == "denoising" else 1 - self.values
+
+    def place(self, cell: int) -> Place:
+        """What a cell, counted along `raw.ravel()`, patches."""
+        where = dict(zip(self.axes, np.unravel_index(cell, self.raw.shape), strict=True))
+        index = next((int(where[axis]) for axis in ("head", "kv_head", "neuron") if axis in where), None)
+        position = self.positions[int(where["pos"])] if "pos" in where else None
+        return parse_place(
+            site_name(self.site, self.layers[int(where["layer"])], index) + ("" if position is None else f"@{position}")
+        )
 
     def interval(
         self, confidence: float = 0.95, resamples: int = 2000, seed: int = 0

@@ -32,7 +32,7 @@ def halves(n_pairs: int, seed: int = 0) -> np.ndarray:
 def strongest(effects: Effects, control: Effects | None = None, top: int = 10, seed: int = 0) -> pd.DataFrame:
     """The `top` cells by |mean change| on one half of the pairs, measured on the other half too, and on all.
 
-    Columns: the cell's place; effect (normalised), change and its 95 % interval on all pairs, in logits; change on the
+    Columns: the cell's number (see `Effects.place`) and place; effect (normalised), change and its 95 % interval on all pairs, in logits; change on the
     choosing half and on the held-out half, with the latter's interval; with a control its mean in that cell, and whether
     the interval lies outside the control's band (`band_of`).  With fewer than four pairs all of them choose.
     """
@@ -41,6 +41,7 @@ def strongest(effects: Effects, control: Effects | None = None, top: int = 10, s
     chosen_on, held_out = only(effects, half), only(effects, ~half) if n_pairs >= 4 else None
     order = np.argsort(-np.abs(chosen_on.raw.ravel()), kind="stable")[:top]
     frame = effects.frame.iloc[order].reset_index(drop=True)
+    frame.insert(0, "cell", order)
     if n_pairs == 1:
         frame["change_low"] = frame["change_high"] = np.nan
     frame["change_chosen_on"] = chosen_on.raw.ravel()[order]

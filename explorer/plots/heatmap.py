@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 import plotly.graph_objects as go
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from explorer.plots.theme import BLUE, GREEN, GREY, ORANGE, PALETTES, Palette, color_scale, figure, safe
 
@@ -54,6 +54,8 @@ class Heatmap:
     texts: Sequence[str] = ()
     """One text a cell, row by row, drawn inside it."""
     marks: Sequence[Mark] = ()
+    hatched: Bool[np.ndarray, "row column"] | None = None
+    """Cells that are estimated, not measured."""
     title: str = ""
     tokens: int = 0
     """Tokens that a cell spans on both axes of a target, where rows are destinations and columns sources; 0 elsewhere.
@@ -94,6 +96,8 @@ def to_plotly(heatmap: Heatmap) -> go.Figure:
             ygap=1 if fine else 0,
         )
     )
+    if heatmap.hatched is not None and heatmap.hatched.any():
+        drawn.add_trace(hatch_trace(heatmap.hatched))
     drawn.add_trace(hover_trace(heatmap))
     if heatmap.texts:
         drawn.add_trace(text_trace(heatmap))
@@ -125,6 +129,13 @@ def hover_trace(heatmap: Heatmap) -> go.Heatmap:
         colorscale=[[0, "rgba(0,0,0,0)"], [1, "rgba(0,0,0,0)"]],
         showscale=False,
     )
+
+
+def hatch_trace(hatched: Bool[np.ndarray, "row column"]) -> go.Scatter:
+    """A stroke across each estimated cell."""
+    rows, columns = hatched.nonzero()
+    stroke = {"symbol": "line-ne", "size": 9, "line": {"width": 1, "color": GREY}}
+    return go.Scatter(x=columns, y=rows, mode="markers", marker=stroke, hoverinfo="skip", showlegend=False)
 
 
 def text_trace(heatmap: Heatmap) -> go.Scatter:

@@ -12,22 +12,29 @@ from typing import Any, get_args
 from urllib.parse import urlencode
 
 from explorer.analyses.lens import LensKind
+from explorer.analyses.path_patching import Between
 from explorer.analyses.token_attribution import TokenBaseline
 from explorer.analyses.weighted_attention import Weighting
 from explorer.core.errors import ExplorerError, StateError
 from explorer.core.pairs import ContrastPair
-from explorer.core.sites import Head, parse_site
+from explorer.core.places import parse_place
+from explorer.core.sites import Head, parse_receiver, parse_sender, parse_site
+from explorer.engine.sweep_plan import SweepSite
 from explorer.models.zoo.world import TASKS
 from explorer.plots.attention_figures import GridColor
 from explorer.plots.lens_figures import LensMode
+from explorer.plots.patching_figures import EffectScale
 from explorer.prompts.tokens import Bos, visible
 from explorer.ui.state import (
     PAIR_COUNTS,
     ActsOn,
+    Corruption,
     Entry,
     How,
     LensOf,
     LensScale,
+    PatchDirection,
+    PatchView,
     Show,
     Side,
     Workbench,
@@ -38,7 +45,7 @@ OLDER = ("1",)
 """Versions whose addresses this one reads whole."""
 RENAMED = {"score": "color"}
 """What older versions called a choice."""
-MAX_TEXT, MAX_ENTRIES, MAX_PINNED = 200_000, 200, 8
+MAX_TEXT, MAX_ENTRIES, MAX_PINNED, MAX_PLACES = 200_000, 200, 8, 100
 LONGEST_ADDRESS, LEFT_OUT = 12_000, "left_out"
 """Characters of an address that every browser and server takes; and the part that says what is not in it."""
 PAIR_FIELDS = tuple(field.name for field in fields(ContrastPair))
@@ -193,6 +200,20 @@ def read_component(text: str) -> str:
     return str(parse_site(text))
 
 
+def read_place(text: str) -> str:
+    return str(parse_place(text))
+
+
+def read_places(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(read_place(name) for name in text.split(",")[:MAX_PLACES]))
+
+
+def read_job(text: str) -> str:
+    if not (text.isascii() and text.isalnum() and len(text) <= 16):
+        raise StateError(f"{shown(text)} is no job's name")
+    return text
+
+
 def read_task(text: str) -> str:
     if text not in TASKS:
         raise StateError(f"{shown(text)} is no task; known: {', '.join(TASKS)}")
@@ -256,6 +277,24 @@ READERS: dict[str, Callable[[str], Any]] = {
     "scale": one_of(LensScale),
     "component": read_component,
     "token_baseline": one_of(TokenBaseline),
+    "patch_view": one_of(PatchView),
+    "patch_site": one_of(SweepSite),
+    "by_position": read_switch,
+    "patch_layer": whole(0, 9_999),
+    "direction": one_of(PatchDirection),
+    "effect_scale": one_of(EffectScale),
+    "corruption": one_of(Corruption),
+    "noise_at": read_positions,
+    "noise_scale": lambda text: read_number(text, 0.0, 100.0),
+    "draws": whole(1, 50),
+    "place": read_place,
+    "collected": read_places,
+    "circuit": read_places,
+    "sender": lambda text: str(parse_sender(text)),
+    "receivers": lambda text: tuple(str(parse_receiver(name)) for name in text.split(",")[:MAX_PLACES] if name),
+    "path_mlps": one_of(Between),
+    "path_norms": one_of(Between),
+    "job": read_job,
     "task": read_task,
     "n_pairs": read_count,
     "task_seed": whole(0, 999_999),
@@ -266,5 +305,6 @@ READERS: dict[str, Callable[[str], Any]] = {
     "seed": whole(0, 999_999_999),
 }
 """How each choice of a page is read."""
-WRITERS: dict[str, Callable[[Any], str]] = {"pinned": lambda heads: ",".join(map(str, heads))}
+LISTS = ("pinned", "noise_at", "collected", "circuit", "receivers")
+WRITERS: dict[str, Callable[[Any], str]] = {name: lambda items: ",".join(map(str, items)) for name in LISTS}
 """How a choice is written, where `str` would not do."""

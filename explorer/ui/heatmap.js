@@ -2,7 +2,6 @@
 // Texts are only ever drawn or set through textContent.
 
 const bytes = (text) => Uint8ClampedArray.from(atob(text), (character) => character.charCodeAt(0));
-const FONT = (size) => `${size}px "Source Sans", sans-serif`;
 
 function layoutOf(spec, context, width) {
   context.font = FONT(11);
@@ -42,6 +41,24 @@ function drawCells(spec, plot, context) {
 function drawGaps(spec, plot, context) {
   for (let column = 1; column < spec.columns; column++) context.clearRect(plot.left + column * plot.stepX - 0.5, plot.top, 1, plot.height);
   for (let row = 1; row < spec.rows; row++) context.clearRect(plot.left, plot.top + row * plot.stepY - 0.5, plot.width, 1);
+}
+
+// Estimated cells are hatched, so that nobody takes them for measured ones.
+function drawHatch(spec, plot, context) {
+  if (!spec.hatched) return;
+  const [wide, high] = [plot.stepX - 1, plot.stepY - 1];
+  [context.strokeStyle, context.lineWidth, context.globalAlpha] = [context.fillStyle, 1, 0.4];
+  context.beginPath();
+  bytes(spec.hatched).forEach((flag, index) => {
+    if (!flag) return;
+    const [x, y] = corner(spec, plot, Math.floor(index / spec.columns), index % spec.columns);
+    for (let d = 4; d < wide + high; d += 7) {
+      context.moveTo(x + Math.max(0, d - high), y + Math.min(d, high));
+      context.lineTo(x + Math.min(d, wide), y + Math.max(0, d - wide));
+    }
+  });
+  context.stroke();
+  context.globalAlpha = 1;
 }
 
 function drawTexts(spec, plot, context) {
@@ -154,7 +171,7 @@ function draw(root) {
   root.state.plot = paint(root, context, width);
   canvas.setAttribute("aria-label", `${spec.title || spec.legend || "heatmap"}: ${spec.rows} by ${spec.columns}. Arrow keys walk, Enter opens, Escape clears.`);
   canvas.dataset.plot = JSON.stringify({ ...root.state.plot, rows: spec.rows, columns: spec.columns, upwards: spec.upwards, pitch: spec.pitch });
-  canvas.dataset.shown = `${spec.title} ${checksum(spec.cells)} ${JSON.stringify(spec.marks)}`;
+  canvas.dataset.shown = `${spec.title} ${checksum(spec.cells)} ${spec.hatched ? bytes(spec.hatched).reduce((a, b) => a + b, 0) : 0} ${JSON.stringify(spec.marks)}`;
   drawLinked(root);
 }
 
@@ -163,6 +180,7 @@ function paint(root, context, width) {
   context.fillStyle = getComputedStyle(root).color;
   const plot = layoutOf(spec, context, width);
   drawCells(spec, plot, context);
+  drawHatch(spec, plot, context);
   drawTexts(spec, plot, context);
   drawAxes(spec, plot, context);
   drawHeading(spec, plot, context);

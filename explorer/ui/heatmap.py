@@ -81,6 +81,7 @@ def payload(shown: Heatmap) -> dict[str, Any]:
         "yLabels": [list(label) for label in shown.y_labels],
         "hovers": list(shown.hovers),
         "texts": list(shown.texts),
+        "hatched": "" if shown.hatched is None else base64.b64encode(shown.hatched.astype(np.uint8).tobytes()).decode(),
         "marks": [asdict(mark) | {"color": MARK_COLORS[mark.color], "kind": mark.color} for mark in shown.marks],
     }
 

@@ -1,6 +1,5 @@
 // A line chart on a canvas, updated in place.  Texts are only ever drawn or set through textContent.
 
-const FONT = (size) => `${size}px "Source Sans", sans-serif`;
 const PAD = { left: 52, right: 10, top: 30, bottom: 36 };
 
 function scales(spec, width) {
@@ -12,13 +11,6 @@ function scales(spec, width) {
     y: (y) => plot.top + plot.height * (spec.reversed ? part(y) : 1 - part(y)),
     at: (pixel) => Math.round(((pixel - plot.left) / plot.width) * last),
   };
-}
-
-function ticks(low, high) {
-  const raw = (high - low) / 5, size = 10 ** Math.floor(Math.log10(raw)), step = [1, 2, 5, 10].find((n) => n * size >= raw) * size;
-  const found = [];
-  for (let at = Math.ceil(low / step) * step; at <= high; at += step) found.push(Number(at.toFixed(6)));
-  return found;
 }
 
 function drawAxes(spec, plot, context) {

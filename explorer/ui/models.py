@@ -1,5 +1,6 @@
 """Loaded models of this process: loaded once in a thread of their own, shared by all browsers."""
 
+import gc
 import threading
 import time
 from collections import OrderedDict
@@ -32,6 +33,7 @@ class Loading:
     def run(self) -> None:
         try:
             self.model = load_model(self.source, download=self.download, progress=self.show)
+            gc.freeze()  # what is loaded stays: the collector need not walk through it at every turn
         except ExplorerError as error:
             self.error = str(error)
             self.not_downloaded = isinstance(error, NotDownloadedError)
@@ -76,6 +78,7 @@ class ModelPool:
         finished = [source for source, load in self._loads.items() if load.done.is_set()]
         while len(self._loads) > KEEP and finished:
             self._loads.pop(finished.pop(0))
+            gc.unfreeze()  # so that the next collection finds the dropped model too
 
 
 POOL = ModelPool()

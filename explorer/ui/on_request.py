@@ -12,6 +12,7 @@ from typing import Any
 import streamlit as st
 
 from explorer.core.errors import ExplorerError
+from explorer.jobs.turns import Rank, give_way, taking_turn
 from explorer.models.info import Progress
 
 KEEP = 6
@@ -41,13 +42,18 @@ class Job:
 
     def run(self, work: Work) -> None:
         try:
-            self.result = work(self.show, self.stop.is_set)
+            with taking_turn(Rank.LIVE):
+                self.result = work(self.show, self.cancelled)
         except ExplorerError as error:
             self.error = str(error)
         except Exception as error:  # a library's own failure must reach the page as a sentence
             self.error = f"The work failed ({type(error).__name__}: {error})."
         finally:
             self.done.set()
+
+    def cancelled(self) -> bool:
+        give_way(Rank.LIVE)
+        return self.stop.is_set()
 
     def show(self, fraction: float, stage: str) -> None:
         self.fraction, self.stage = fraction, stage

@@ -1,4 +1,13 @@
-// Pictures to keep: what a chart draws on a canvas, as PNG, or written down as SVG.
+// What all charts share: their font, their ticks, and pictures to keep (PNG, or written down as SVG).
+const FONT = (size) => `${size}px "Source Sans", sans-serif`;
+
+function ticks(low, high) {
+  const raw = (high - low) / 5, size = 10 ** Math.floor(Math.log10(raw)), step = [1, 2, 5, 10].find((n) => n * size >= raw) * size;
+  const found = [];
+  for (let at = Math.ceil(low / step) * step; at <= high; at += step) found.push(Number(at.toFixed(6)));
+  return found;
+}
+
 class Svg {
   constructor(width, height, measure) {
     Object.assign(this, { width, height, measure, parts: [], stack: [], state: { move: "", globalAlpha: 1, dash: [] } });

@@ -102,7 +102,8 @@ def bound(field: str, value: Any) -> dict[str, Any]:
     st.session_state[key] = value
 
     def take() -> None:
-        update(**{field: st.session_state[key]})
+        found = st.session_state[key]
+        update(**{field: tuple(found) if isinstance(found, list) else found})
 
     return {"key": key, "on_change": take}
 

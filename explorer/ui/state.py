@@ -4,15 +4,18 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from explorer.analyses.lens import LensKind
+from explorer.analyses.path_patching import Between
 from explorer.analyses.token_attribution import TokenBaseline
 from explorer.analyses.weighted_attention import Weighting
 from explorer.core.errors import InterventionError
 from explorer.core.pairs import ContrastPair
 from explorer.core.sites import Head, Site
 from explorer.engine.interventions import Ablate, Freeze, Patch, Scale, SiteIntervention, in_words, references_of
+from explorer.engine.sweep_plan import SweepSite
 from explorer.models.catalog import DEFAULT_MODEL
 from explorer.plots.attention_figures import GridColor
 from explorer.plots.lens_figures import LensMode
+from explorer.plots.patching_figures import EffectScale
 from explorer.prompts.examples import EXAMPLES, OPENING
 from explorer.prompts.tokens import Bos
 
@@ -22,6 +25,10 @@ Side = Literal["clean", "corrupt"]
 ActsOn = Literal["both", "clean", "corrupt"]
 How = Literal["zero", "mean", "resample", "patch", "freeze", "scale"]
 LensOf = Literal["stream", "heads and MLPs"]
+
+PatchView = Literal["Sweep", "Paths", "Mediation", "Dataset"]
+PatchDirection = Literal["denoising", "noising", "both", "gates"]
+Corruption = Literal["other prompt", "noise"]
 
 PAIR_COUNTS = (20, 60, 200, 500)
 """How many pairs of a task can be drawn at once."""
@@ -116,6 +123,31 @@ class Workbench:
     component: str = ""
     """The component opened on the attribution page, such as L23H3; empty for none."""
     token_baseline: TokenBaseline = "mean"
+    patch_view: PatchView = "Sweep"
+    patch_site: SweepSite = "head_out"
+    by_position: bool = False
+    patch_layer: int | None = None
+    """The layer whose neurons are patched; None for the last."""
+    direction: PatchDirection = "denoising"
+    effect_scale: EffectScale = "normalised"
+    corruption: Corruption = "other prompt"
+    noise_at: tuple[int, ...] = ()
+    """Positions that noise corrupts; empty for all."""
+    noise_scale: float = 3.0
+    draws: int = 3
+    """Draws of noise."""
+    place: str = ""
+    """The patched place opened on the patching page, such as L23H3 or L5.mlp_out@13."""
+    collected: tuple[str, ...] = ()
+    """Places that are patched together, or mediate together."""
+    circuit: tuple[str, ...] = ()
+    """Places kept for a circuit."""
+    sender: str = ""
+    receivers: tuple[str, ...] = ("logits",)
+    path_mlps: Between = "recomputed"
+    path_norms: Between = "recomputed"
+    job: str = ""
+    """The dataset run that is open."""
     task: str = "ioi"
     n_pairs: int = 20
     task_seed: int = 0

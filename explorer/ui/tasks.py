@@ -8,7 +8,6 @@ import streamlit as st
 from explorer.analyses.task_pairs import TaskPairs, task_pairs
 from explorer.core.errors import ExplorerError
 from explorer.core.pairs import ContrastPair
-from explorer.engine.interventions import Intervention
 from explorer.engine.model import Model
 from explorer.models.zoo.world import TASKS
 from explorer.prompts.tasks import FOR_ANY_MODEL
@@ -16,7 +15,8 @@ from explorer.prompts.tokens import visible
 from explorer.ui import session
 from explorer.ui.data import data_menu
 from explorer.ui.desk import message
-from explorer.ui.state import PAIR_COUNTS, Entry, Side, Workbench
+from explorer.ui.state import PAIR_COUNTS, Entry, Workbench
+from explorer.ui.sweeps import stack_of
 
 SHOWN = {
     "clean": "clean prompt",
@@ -83,10 +83,6 @@ def measured(bench: Workbench, model: Model) -> tuple[TaskPairs, TaskPairs] | No
         return None if baseline is None else (baseline, baseline)
     finally:
         place.empty()
-
-
-def stack_of(entries: tuple[Entry, ...], pair: ContrastPair, side: Side) -> list[Intervention]:
-    return [entry.intervention(pair, side) for entry in entries if entry.acts_on(side)]
 
 
 def summary(baseline: TaskPairs, changed: TaskPairs) -> None:

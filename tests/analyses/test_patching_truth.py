@@ -104,7 +104,7 @@ def test_gates_show_that_the_directions_disagree() -> None:
         restored, removed = both[0].strength, both[1].strength
         expected = (0.0, 1.0) if key == "gate-and" else (1.0, 0.0)
         assert np.allclose(restored, expected[0], atol=1e-9) and np.allclose(removed, expected[1], atol=1e-9)
-        together = ex.joint_patching(model, pair, [(ex.Head(0, 0), None), (ex.Head(0, 1), None)])
+        together = ex.joint_patching(model, pair, [ex.Place(ex.Head(0, 0)), ex.Place(ex.Head(0, 1))])
         span = together.clean[0] - together.corrupt[0]
         assert together.joint[0] == pytest.approx(span, abs=1e-9)  # both restore all, in either gate
         assert together.interaction[0] == pytest.approx(span * (1 if key == "gate-and" else -1), abs=1e-9)
@@ -240,9 +240,9 @@ def test_total_is_direct_less_reverse_indirect(tiny: ex.Model, mediators) -> Non
     found = ex.mediation(tiny, [PAIR, SHORT], mediators, interventions=stack)
     assert found.check < 1e-9
     noising = ex.joint_patching(
-        tiny, [PAIR, SHORT], [(site, None) for site in mediators], direction="noising", interventions=stack
+        tiny, [PAIR, SHORT], [ex.Place(site) for site in mediators], direction="noising", interventions=stack
     )
-    denoising = ex.joint_patching(tiny, [PAIR, SHORT], [(site, None) for site in mediators], interventions=stack)
+    denoising = ex.joint_patching(tiny, [PAIR, SHORT], [ex.Place(site) for site in mediators], interventions=stack)
     assert np.allclose(found.indirect, noising.joint, atol=1e-9)
     assert np.allclose(found.reverse_indirect, denoising.joint, atol=1e-9)
     assert np.allclose(found.total, noising.corrupt - noising.clean, atol=1e-9)

@@ -1,0 +1,229 @@
+"""Effects of patches as heatmaps: which cell stands where, what is measured and what estimated."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Int
+
+from explorer.analyses.path_patching import PathMap
+from explorer.metrics.effects import Effects
+from explorer.plots.heatmap import Heatmap, Mark
+from explorer.plots.points import Points
+from explorer.plots.theme import position_label, symmetric_limit
+
+EffectScale = Literal["normalised", "logits"]
+MOST_ROWS = 36
+"""Rows of heads or neurons by position; the others are in the table."""
+WRITTEN_UP_TO = 24
+"""Columns up to which numbers stand in the cells."""
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Where each cell of an `Effects` stands."""
+
+    index: Int[np.ndarray, "row column"]
+    """Number of the cell, counted along `raw.ravel()`."""
+    y_labels: tuple[str, ...]
+    x_labels: tuple[str, ...]
+    x_title: str
+    y_title: str
+    hidden: int
+    """Cells that are not shown: the weaker rows."""
+
+    def find(self, cell: int) -> tuple[int, int] | None:
+        places = np.argwhere(self.index == cell)
+        return None if not len(places) else (int(places[0][0]), int(places[0][1]))
+
+
+def layout_of(effects: Effects, rank_by: np.ndarray, texts: Sequence[str]) -> Layout:
+    """Layers up, parts across; by position tokens across, with a row for each of the strongest parts by `rank_by`."""
+    axes, shape = effects.axes, effects.raw.shape
+    cells = np.arange(effects.raw.size).reshape(shape)
+    layers = tuple(map(str, effects.layers))
+    tokens = tuple(position_label(texts[at], at) for at in effects.positions)
+    if axes == ("layer",):
+        return Layout(cells[:, None], layers, (effects.site,), "", "layer", 0)
+    if axes == ("layer", "pos"):
+        return Layout(cells, layers, tokens, "", "layer", 0)
+    if len(axes) == 2 and axes[1] != "neuron":
+        letter = {"head": "H", "kv_head": "KV"}[axes[1]]
+        return Layout(cells, layers, tuple(f"{letter}{at}" for at in range(shape[1])), "", "layer", 0)
+    rows = cells.reshape(shape[0] * shape[1], -1)
+    size = np.abs(np.nan_to_num(rank_by.ravel()))[rows].max(1)
+    kept = np.sort(np.argsort(-size, kind="stable")[:MOST_ROWS])
+    labels = tuple(str(effects.place(int(rows[row, 0]))).partition("@")[0] for row in kept)
+    return Layout(rows[kept], labels, tokens or (effects.site,), "", "", int(rows.size - rows[kept].size))
+
+
+def effect_map(
+    layout: Layout,
+    values: np.ndarray,
+    measured: np.ndarray,
+    hovers: Sequence[str],
+    *,
+    neutral: float = 0.0,
+    legend: str,
+    title: str,
+    signs: Sequence[str] = (),
+    selected: int | None = None,
+    collected: Sequence[int] = (),
+    ablated: Sequence[int] = (),
+    limit: float | None = None,
+) -> Heatmap:
+    """Values by cell; those not `measured` are hatched.  Colours are centred on `neutral`: what no patch at all would give."""
+    index = layout.index
+    shown = values.ravel()[index].astype(float)
+    reach = symmetric_limit(shown - neutral) if limit is None else limit
+    marks: list[Mark] = []
+    for cells, color in ((ablated, "ablated"), (collected, "pinned"), ([selected], "selected")):
+        places = [layout.find(cell) for cell in cells if cell is not None]
+        marks += [Mark(*place, color) for place in places if place is not None]  # type: ignore[arg-type]
+    texts = [f"{value:+.2f}" if abs(value - neutral) >= 0.05 * reach else "" for value in shown.ravel()]
+    if len(signs):
+        texts = [signs[cell] for cell in index.ravel()]
+    step = max(1, -(-len(layout.x_labels) // 40))
+    return Heatmap(
+        values=shown,
+        low=neutral - reach,
+        high=neutral + reach,
+        palette="diverging",
+        legend=legend,
+        x_title=layout.x_title,
+        y_title=layout.y_title,
+        x_labels=[(at, layout.x_labels[at]) for at in range(0, len(layout.x_labels), step)],
+        y_labels=list(enumerate(layout.y_labels)),
+        hovers=[hovers[cell] for cell in index.ravel()],
+        height=max(260, 21 * len(layout.y_labels) + (130 if max(map(len, layout.x_labels)) > 3 else 90)),
+        upwards=True,
+        texts=texts if len(layout.x_labels) <= WRITTEN_UP_TO else (),
+        marks=marks,
+        hatched=~measured.ravel()[index],
+        title=title,
+    )
+
+
+def estimate_against_exact(estimate: np.ndarray, exact: np.ndarray, names: Sequence[str]) -> Points:
+    """One point a cell that is measured, in logits; the line is where an estimate would be right."""
+    x, y = estimate.ravel(), exact.ravel()
+    there = np.isfinite(x) & np.isfinite(y)
+    r = correlation(x[there], y[there])
+    title = f"r = {r:+.2f} over {int(there.sum()):,} cells" if np.isfinite(r) else "not enough cells yet"
+    return Points(
+        x, y, [f"{name}\nestimate {a:+.3f}\nexact {b:+.3f}" for name, a, b in zip(names, x, y, strict=True)],
+        "estimate (logits)", "exact (logits)", title, diagonal=True, height=280,
+    )  # fmt: skip
+
+
+def correlation(x: np.ndarray, y: np.ndarray) -> float:
+    """Pearson's r; NaN for fewer than three points or none that vary."""
+    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return float("nan")
+    return float(np.corrcoef(x, y)[0, 1])
+
+
+def receivers_of(found: PathMap, n_layers: int) -> tuple[list[str], np.ndarray, list[list[str]]]:
+    """Columns (q, k and v by head, MLP, logits), changes [layer, column] (NaN where there is no receiver), and their names."""
+    frame = found.frame
+    columns = [
+        (kind, int(index))
+        for kind in ("q", "k", "v", "mlp_in", "logits")
+        for index in sorted(set(frame.loc[frame["kind"] == kind, "index"]))
+    ]
+    values = np.full((n_layers, len(columns)), np.nan)
+    names = [[""] * len(columns) for _ in range(n_layers)]
+    for row in frame.to_dict("records"):
+        at = columns.index((row["kind"], row["index"]))
+        layer = n_layers - 1 if row["kind"] == "logits" else row["layer"]
+        values[layer, at], names[layer][at] = row["change"], row["receiver"]
+    labels = [kind.replace("_in", "") if index < 0 else f"{kind}{index}" for kind, index in columns]
+    return labels, values, names
+
+
+def path_figure(found: PathMap, n_layers: int, chosen: Sequence[str] = ()) -> Heatmap:
+    """The effect of a sender through each receiver alone, in logits; blank where nothing can be received."""
+    labels, values, names = receivers_of(found, n_layers)
+    limit = symmetric_limit(values)
+    rows, columns = values.shape
+    return Heatmap(
+        values=values,
+        low=-limit,
+        high=limit,
+        palette="diverging",
+        legend="change of the objective through it (logits)",
+        x_title="receiver",
+        y_title="layer",
+        x_labels=list(enumerate(labels)),
+        y_labels=[(layer, str(layer)) for layer in range(n_layers)],
+        hovers=[
+            f"{found.sender} → {names[row][column]}\n{values[row, column]:+.4f} logits" if names[row][column] else ""
+            for row in range(rows)
+            for column in range(columns)
+        ],
+        height=max(260, 21 * n_layers + 110),
+        upwards=True,
+        marks=[Mark(row, at, "pinned") for row in range(rows) for at in range(columns) if names[row][at] in chosen and names[row][at]],
+        title=f"2. Receivers of {found.sender}",
+    )  # fmt: skip
+
+
+def strip_plot(
+    values: dict[str, np.ndarray], names: Sequence[str], title: str, y_title: str, band: tuple[float, float] | None
+) -> Points:
+    """One point a pair and column, spread sideways by a fixed rule; `band` is shaded."""
+    rng = np.random.default_rng(0)
+    x = np.concatenate([at + rng.uniform(-0.22, 0.22, len(each)) for at, each in enumerate(values.values())])
+    y = np.concatenate(list(values.values()))
+    hovers = [f"{column}\n{name}\n{value:+.3f}" for column, each in values.items() for name, value in zip(names, each, strict=False)]  # fmt: skip
+    ticks = [(float(at), column) for at, column in enumerate(values)]
+    return Points(x, y, hovers, "", y_title, title, x_ticks=ticks, band=band, height=300)
+
+
+def sender_figure(
+    values: np.ndarray, measured: np.ndarray, names: Sequence[Sequence[str]], selected: str, title: str
+) -> Heatmap:
+    """Total effects of writers [layer, head or MLP], in logits; those not measured are hatched."""
+    rows, columns = values.shape
+    limit = symmetric_limit(values)
+    labels = [name.partition(".")[2].replace("_out", "") or f"H{at}" for at, name in enumerate(names[0])]
+    chosen = [Mark(row, at, "selected") for row in range(rows) for at in range(columns) if names[row][at] == selected]
+    return Heatmap(
+        values=values,
+        low=-limit,
+        high=limit,
+        palette="diverging",
+        legend="change of the objective (logits)",
+        x_title="",
+        y_title="layer",
+        x_labels=list(enumerate(labels)),
+        y_labels=[(layer, str(layer)) for layer in range(rows)],
+        hovers=[f"{names[row][at]}\n{values[row, at]:+.3f} logits{'' if measured[row, at] else ', ESTIMATE'}" for row in range(rows) for at in range(columns)],
+        height=max(260, 21 * rows + 110),
+        upwards=True,
+        marks=chosen,
+        hatched=~measured,
+        title=title,
+    )  # fmt: skip
+
+
+def mediation_bars(named: dict[str, float]) -> Heatmap:
+    """Effects side by side, in logits."""
+    values = np.array([list(named.values())])
+    limit = symmetric_limit(values)
+    return Heatmap(
+        values=values,
+        low=-limit,
+        high=limit,
+        palette="diverging",
+        legend="logits",
+        x_title="",
+        y_title="",
+        x_labels=list(enumerate(named)),
+        y_labels=[],
+        hovers=[f"{name}\n{value:+.4f} logits" for name, value in named.items()],
+        height=170,
+        upwards=False,
+        texts=[f"{value:+.2f}" for value in named.values()],
+    )

@@ -1,0 +1,106 @@
+"""The Mediation view: total, natural direct and natural indirect effect of a component, with the identity that ties them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import streamlit as st
+
+from explorer.analyses.mediation import Mediation, mediation
+from explorer.core.errors import ExplorerError
+from explorer.core.places import parse_place
+from explorer.plots import patching_figures as plots
+from explorer.ui import session
+from explorer.ui.corruption import corruption_control
+from explorer.ui.data import data_menu
+from explorer.ui.desk import Desk, message
+from explorer.ui.heatmap import heatmap
+from explorer.ui.html import grid, say
+from explorer.ui.sweeps import noise_of, stack_of
+from explorer.ui.terms import help_for
+
+HELP = help_for("total effect", "natural direct effect", "natural indirect effect", "interaction (of effects)")
+
+
+def mediation_view(desk: Desk) -> None:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        text = st.text_input(
+            "Mediators", ", ".join(mediators_of(desk)), key=f"mediators_{','.join(mediators_of(desk))}", width=420,
+            placeholder="L23H3, or L5.mlp_out@9, L20H0",
+            help="Sites by name, at all positions or at one (L23H3@13). Several take their values together. Cells opened or collected in the Sweep view stand here.",
+        )  # fmt: skip
+        corruption_control(desk)
+    try:
+        names = [str(parse_place(name.strip())) for name in text.split(",") if name.strip()]
+    except ExplorerError as error:
+        message("mediator_error", "This is no mediator.", error)
+        return
+    if tuple(names) != mediators_of(desk):
+        session.update(collected=tuple(dict.fromkeys(names)))
+    if not names:
+        st.info("Name a component, or open a cell in the Sweep view: its part in the total effect is taken apart here.", icon=":material/info:")  # fmt: skip
+        return
+    try:
+        found = computed(desk, names)
+    except ExplorerError as error:
+        message("mediation_error", "These mediators cannot be run on this pair.", error)
+        return
+    shown(found, ", ".join(names))
+
+
+def mediators_of(desk: Desk) -> tuple[str, ...]:
+    return desk.bench.collected or ((desk.bench.place,) if desk.bench.place else ())
+
+
+def computed(desk: Desk, names: Sequence[str]) -> Mediation:
+    bench = desk.bench
+    key = ("mediation", bench.pair, bench.bos, bench.entries, tuple(names), noise_of(bench))
+    found: Mediation = desk.model.remember(
+        key,
+        lambda: mediation(
+            desk.model, bench.pair, [parse_place(name) for name in names], noise=noise_of(bench), bos=bench.bos,
+            interventions=lambda pair, side: stack_of(bench.entries, pair, side),
+        ),
+        lambda made: 5_000,
+    )  # fmt: skip
+    return found
+
+
+def shown(found: Mediation, name: str) -> None:
+    named = {
+        "total (TE)": float(found.total.mean()),
+        "direct (NDE)": float(found.direct.mean()),
+        "indirect (NIE)": float(found.indirect.mean()),
+        "reverse indirect": float(found.reverse_indirect.mean()),
+        "interaction": float(found.interaction.mean()),
+    }
+    st.markdown("**From the clean to the corrupt prompt, through the mediator**", help=HELP)
+    rows = [
+        ["total effect TE", "clean → corrupt prompt, mediator as it follows", f"{named['total (TE)']:+.4f}"],
+        [
+            "natural direct effect NDE",
+            "corrupt prompt, mediator held at its clean value",
+            f"{named['direct (NDE)']:+.4f}",
+        ],
+        [
+            "natural indirect effect NIE",
+            "clean prompt, mediator at its corrupt value (noising)",
+            f"{named['indirect (NIE)']:+.4f}",
+        ],
+        ["reverse NIE", "corrupt prompt, mediator at its clean value (denoising)", f"{named['reverse indirect']:+.4f}"],
+        [
+            "interaction TE − (NDE + NIE)",
+            "what direct and indirect effect do only together",
+            f"{named['interaction']:+.4f}",
+        ],
+    ]
+    left, right = st.columns([3, 2], gap="medium")
+    with left:
+        st.html(grid([name, "", "logits"], rows))
+        share = "" if not np.isfinite(found.share) else f" The indirect effect is {found.share:.0%} of the total one."
+        say(f"Check: TE = NDE − reverse NIE, to {found.check:.0e} logits (two separate runs).{share}")
+        for note in found.notes:
+            say(note)
+        say("One pair: the Dataset view gives intervals. Mediators in series do not add up to one another.")
+        data_menu("mediation", lambda: found.frame, found.provenance)
+    with right:
+        heatmap(plots.mediation_bars(named), "mediation_bars")

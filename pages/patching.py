@@ -1,11 +1,17 @@
 """Patching: an estimate at once, exact values streaming in, paths, mediation, and error bars over a dataset."""
 
-from explorer.ui import datasets, frame, mediation, patching, paths, session
+import streamlit as st
+
+from explorer.ui import datasets, desk, frame, mediation, patching, paths, session
 from explorer.ui.patch_views import view_control
 
-opened = frame.page("Patching", ("resid_post",))
+bench = desk.open_page("Patching")
+with st.container(horizontal=True):
+    view_control(bench)
+    frame.side_control(bench)
+opened = desk.set_up(bench, desk.load(bench), ("resid_post",))
+frame.foot("Patching", opened)
 if opened is not None:
-    view_control(opened)
     match session.bench().patch_view:
         case "Sweep":
             patching.sweep_view(opened)

@@ -81,7 +81,8 @@ def effect_map(
     for cells, color in ((ablated, "ablated"), (collected, "pinned"), ([selected], "selected")):
         places = [layout.find(cell) for cell in cells if cell is not None]
         marks += [Mark(*place, color) for place in places if place is not None]  # type: ignore[arg-type]
-    texts = [f"{value:+.2f}" if abs(value - neutral) >= 0.05 * reach else "" for value in shown.ravel()]
+    number = "{:.2f}" if legend.startswith("normalised") else "{:+.2f}"
+    texts = [number.format(value) if abs(value - neutral) >= 0.05 * reach else "" for value in shown.ravel()]
     if len(signs):
         texts = [signs[cell] for cell in index.ravel()]
     step = max(1, -(-len(layout.x_labels) // 40))
@@ -142,31 +143,33 @@ def receivers_of(found: PathMap, n_layers: int) -> tuple[list[str], np.ndarray, 
     return labels, values, names
 
 
-def path_figure(found: PathMap, n_layers: int, chosen: Sequence[str] = ()) -> Heatmap:
-    """The effect of a sender through each receiver alone, in logits; blank where nothing can be received."""
+def path_figure(found: PathMap, n_layers: int, chosen: Sequence[str] = ()) -> tuple[Heatmap, list[list[str]]]:
+    """The effect of a sender through each receiver alone, in logits, and the receivers' names by row and column.
+
+    Layers below the sender are left out; blank where nothing can be received.
+    """
     labels, values, names = receivers_of(found, n_layers)
+    first = int(np.isfinite(values).any(1).argmax())
+    values, names = values[first:], names[first:]
     limit = symmetric_limit(values)
-    rows, columns = values.shape
-    return Heatmap(
+    cells = [(row, at) for row in range(len(names)) for at in range(len(labels))]
+    shown = Heatmap(
         values=values,
         low=-limit,
         high=limit,
         palette="diverging",
-        legend="change of the objective through it (logits)",
-        x_title="receiver",
+        legend="change through it alone (logits)",
+        x_title="",
         y_title="layer",
         x_labels=list(enumerate(labels)),
-        y_labels=[(layer, str(layer)) for layer in range(n_layers)],
-        hovers=[
-            f"{found.sender} → {names[row][column]}\n{values[row, column]:+.4f} logits" if names[row][column] else ""
-            for row in range(rows)
-            for column in range(columns)
-        ],
-        height=max(260, 21 * n_layers + 110),
+        y_labels=[(row, str(first + row)) for row in range(len(names))],
+        hovers=[f"{found.sender} → {names[row][at]}\n{values[row, at]:+.4f} logits" if names[row][at] else "" for row, at in cells],
+        height=max(200, 21 * len(names) + 110),
         upwards=True,
-        marks=[Mark(row, at, "pinned") for row in range(rows) for at in range(columns) if names[row][at] in chosen and names[row][at]],
+        marks=[Mark(row, at, "pinned") for row, at in cells if names[row][at] and names[row][at] in chosen],
         title=f"2. Receivers of {found.sender}",
     )  # fmt: skip
+    return shown, names
 
 
 def strip_plot(

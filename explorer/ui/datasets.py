@@ -43,10 +43,10 @@ class Chosen:
 
 
 def dataset_view(desk: Desk) -> None:
-    left, right = st.columns([2, 3], gap="medium")
+    with st.container(border=True, key="new_run"):
+        new_run(desk)
+    left, right = st.columns([2, 5], gap="medium")
     with left:
-        with st.container(border=True, key="new_run"):
-            new_run(desk)
         runs(desk)
     with right:
         try:
@@ -57,19 +57,18 @@ def dataset_view(desk: Desk) -> None:
 
 def new_run(desk: Desk) -> None:
     """Which pairs, what is patched, what it costs, and the button."""
-    bench = desk.bench
-    st.markdown("**New run**", help=help_for("bootstrap interval", "control (of a patch)", "held-out pairs"))
-    source = st.segmented_control("Pairs from", ("a task", "a file"), default="a task", required=True, key=SOURCE)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown("**New run**", help=help_for("bootstrap interval", "control (of a patch)", "held-out pairs"))
+        source = st.segmented_control(
+            "Pairs from",
+            ("a task", "a file"),
+            default="a task",
+            required=True,
+            key=SOURCE,
+            label_visibility="collapsed",
+        )
     chosen = from_task(desk) if source == "a task" else from_file(desk)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        sites = [site for site in SITES if site != "neurons"]
-        st.selectbox(
-            "What is patched", sites, format_func=SITES.__getitem__, width=220,
-            **session.bound("patch_site", bench.patch_site if bench.patch_site in sites else "head_out"),
-        )  # fmt: skip
-        st.toggle("By position", help="For pairs of one length.", **session.bound("by_position", bench.by_position))
-        offered = [name for name in CONTROLS if not (bench.by_position and name == "positions")]
-        control = st.selectbox("Control", offered, format_func=CONTROLS.__getitem__, width=190, key=f"run_control_{bench.by_position}", help=help_for("control (of a patch)"))  # fmt: skip
+    control = what_is_run(desk.bench)
     if chosen is None or not chosen.pairs:
         return
     try:
@@ -77,11 +76,29 @@ def new_run(desk: Desk) -> None:
     except ExplorerError as error:
         message("run_cost_error", "These pairs cannot be run so.", error)
         return
-    say(f"{len(chosen.pairs):,} pairs, both directions, under {stack_words(bench)}: {cost}")
-    st.button(
-        "Start the run", type="primary", icon=":material/play_arrow:", key="start_run",
-        **session.calling(start, desk, chosen, control),
-    )  # fmt: skip
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(
+            "Start the run", type="primary", icon=":material/play_arrow:", key="start_run",
+            **session.calling(start, desk, chosen, control),
+        )  # fmt: skip
+        say(f"{len(chosen.pairs):,} pairs, both directions, under {stack_words(desk.bench)}: {cost}")
+
+
+def what_is_run(bench: Workbench) -> str:
+    """The site, by position or not; and the control, which is returned."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        sites = [site for site in SITES if site != "neurons"]
+        st.selectbox(
+            "What is patched", sites, format_func=SITES.__getitem__, width=260,
+            **session.bound("patch_site", bench.patch_site if bench.patch_site in sites else "head_out"),
+        )  # fmt: skip
+        offered = [name for name in CONTROLS if not (bench.by_position and name == "positions")]
+        control: str = st.selectbox(
+            "Control", offered, format_func=CONTROLS.__getitem__, width=220, key=f"run_control_{bench.by_position}",
+            help=help_for("control (of a patch)"),
+        )  # fmt: skip
+        st.toggle("By position", help="For pairs of one length.", **session.bound("by_position", bench.by_position))
+    return control
 
 
 def stack_words(bench: Workbench) -> str:

@@ -1,12 +1,16 @@
 """Which calls make what a page shows, for the notebook export."""
 
+import numpy as np
+
+from explorer.analyses.activation_patching import activation_patching
 from explorer.analyses.attention import attention
 from explorer.analyses.attribution import direct_logit_attribution
 from explorer.analyses.component_lens import component_lens
 from explorer.analyses.lens import logit_lens
 from explorer.analyses.weighted_attention import weighted_attention
-from explorer.findings.notebook import View, notebook
+from explorer.findings.notebook import View, expression, notebook
 from explorer.ui.desk import Desk
+from explorer.ui.sweeps import directions_of, noise_of, stack_of
 
 MOST_NUMBERS = 40
 
@@ -19,9 +23,34 @@ def page_notebook(desk: Desk, title: str) -> str:
         views.append(attention_view(desk))
     if title == "Lens":
         views.append(lens_view(desk) if bench.lens_of == "stream" else component_view(desk))
+    if title == "Patching" and desk.answer and desk.distractor:
+        views.append(patching_view(desk))
     if title == "Attribution" and desk.answer:
         views.append(attribution_view(desk))
     return notebook(desk.model.info, bench.pair, bench.prompt, desk.stack, bench.bos, views)
+
+
+def patching_view(desk: Desk) -> View:
+    """The sweep of the first direction that the page shows, under the stack."""
+    bench, way = desk.bench, directions_of(desk.bench)[0]
+    layers = [desk.model.info.n_layers - 1 if bench.patch_layer is None else bench.patch_layer]
+    chosen = layers if bench.patch_site == "neurons" else None
+    stacks = {side: stack_of(bench.entries, bench.pair, side) for side in ("clean", "corrupt")}
+    noise = noise_of(bench)
+    found = activation_patching(
+        desk.model, bench.pair, bench.patch_site, by_position=bench.by_position, direction=way, layers=chosen,
+        interventions=lambda pair, side: stacks[side], noise=noise, draws=bench.draws, bos=bench.bos,
+    )  # fmt: skip
+    written = {side: f"[{', '.join(map(expression, stack))}]" for side, stack in stacks.items()}
+    calls = (
+        f"stacks = {{'clean': {written['clean']}, 'corrupt': {written['corrupt']}}}\n"
+        f"patched = ex.activation_patching(model, pair, {bench.patch_site!r}, by_position={bench.by_position}, direction={way!r}, "
+        f"layers={chosen}, interventions=lambda pair, side: stacks[side], noise={'None' if noise is None else expression(noise)}, "
+        f"draws={bench.draws}, bos=bos)"
+    )
+    strongest = np.argsort(-np.abs(found.raw.ravel()), kind="stable")[:MOST_NUMBERS]
+    numbers = {f"patched.raw.ravel()[{cell}]": float(found.raw.ravel()[cell]) for cell in strongest}
+    return View(f"Activation patching, {way}", calls, numbers, "patched.frame")
 
 
 def objective(desk: Desk) -> str:

@@ -103,7 +103,7 @@ def controls(desk: Desk) -> None:
         )
         corruption_control(desk)
         if any(entry.enabled for entry in bench.entries):
-            show_control(desk)
+            show_control(desk, changed=True)
 
 
 def live_maps(desk: Desk, found: Sequence[Sweep]) -> None:
@@ -152,12 +152,13 @@ def direction_maps(desk: Desk, found: Sequence[Sweep], layout: Layout) -> None:
         numbers = [sweep.change if raw else sweep.values for sweep in both]
         values = numbers[0] if len(both) == 1 else numbers[0] - numbers[1]
         neutral = 1.0 if way == "noising" and not raw and len(both) == 1 else 0.0
-        legend = "change of the objective (logits)" if raw else "normalised effect: 0 corrupt, 1 clean"
+        legend = "change (logits)" if raw else "normalised effect"
         if len(both) > 1:
             legend = f"changed − baseline, {'logits' if raw else 'normalised effect'}"
         with column:
             measured = np.all([sweep.measured for sweep in both], axis=0)
-            draw_map(desk, both[0], layout, values, measured, neutral, legend, f"{way}: {SAID[way]}", f"sweep_{way}")
+            title = way if len(by_way) > 1 else f"{way}: {SAID[way]}"
+            draw_map(desk, both[0], layout, values, measured, neutral, legend, title, f"sweep_{way}")
 
 
 def gate_map(desk: Desk, found: Sequence[Sweep], layout: Layout) -> None:

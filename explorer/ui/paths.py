@@ -33,7 +33,7 @@ def paths_view(desk: Desk) -> None:
     left, right = st.columns([2, 3], gap="medium")
     try:
         with right:
-            panel, receivers = st.container(), st.container()
+            receivers, panel = st.container(), st.container()
         if bench.sender:
             with receivers:
                 receiver_map(desk, way)
@@ -115,8 +115,7 @@ def receiver_map(desk: Desk, way: Direction) -> None:
         )  # fmt: skip
 
     found: PathMap = desk.model.remember(("path_map", *key_of(desk, way)), make, lambda made: 100 * len(made.frame))
-    _, _, names = plots.receivers_of(found, desk.model.info.n_layers)
-    shown = plots.path_figure(found, desk.model.info.n_layers, bench.receivers)
+    shown, names = plots.path_figure(found, desk.model.info.n_layers, bench.receivers)
     heatmap(shown, "path_receivers", lambda row, column: toggle(names[row][column]), on_clear=clear)
     data_menu("paths", lambda: found.frame, found.provenance)
     st.caption("Each receiver alone. Click receivers to patch the paths to them together; Escape clears.", help=HELP)
@@ -137,7 +136,7 @@ def result(desk: Desk, way: Direction) -> None:
     bench = desk.bench
     with st.container(border=True, key="path_panel"):
         if not bench.receivers:
-            st.caption("Click receivers below.")
+            st.caption("Click receivers above.")
             return
 
         def make() -> PathPatching:

@@ -9,13 +9,13 @@ from explorer.ui.desk import Desk
 from explorer.ui.state import Show
 
 
-def show_control(desk: Desk) -> None:
+def show_control(desk: Desk, changed: bool | None = None) -> None:
     """The choice; without an intervention at work there is nothing to choose."""
     st.segmented_control(
         "Show",
         get_args(Show),
         required=True,
-        disabled=not desk.changed,
+        disabled=not (desk.changed if changed is None else changed),
         help="The run under the interventions, the run without them, or changed − baseline (orange: less, blue: more).",
         **session.bound("show", desk.bench.show),
     )

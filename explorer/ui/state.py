@@ -30,7 +30,7 @@ PatchView = Literal["Sweep", "Paths", "Mediation", "Dataset"]
 PatchDirection = Literal["denoising", "noising", "both", "gates"]
 Corruption = Literal["other prompt", "noise"]
 
-PAIR_COUNTS = (20, 60, 200, 500)
+PAIR_COUNTS = (20, 60, 100, 200, 500)
 """How many pairs of a task can be drawn at once."""
 INPUTS = ("model", "pair", "bos", "entries")
 """The fields that decide what is run; undo, redo and the history follow these."""

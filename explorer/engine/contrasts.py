@@ -78,6 +78,8 @@ def contrasts(
                 corrupted = replace(noise, seed=noise.seed + draw)
                 found.append(Contrast(clean, replace(clean, stack=(corrupted, *clean.stack)), read))
             continue
+        if not pair.corrupt.strip():
+            raise PairError("The corrupt prompt is empty. Write one, or let noise take its place.")
         corrupt = Side(model.tokenize(pair.corrupt, bos), stack_of(interventions, pair, "corrupt"))
         check_aligned(clean.tokens, corrupt.tokens)
         found.append(Contrast(clean, corrupt, read))

@@ -18,26 +18,29 @@ from explorer.ui.html import grid, say
 from explorer.ui.sweeps import noise_of, stack_of
 from explorer.ui.terms import help_for
 
+TEXT, BAD, WHY = "w_mediators", "_bad_mediators", "_why_bad"
 HELP = help_for("total effect", "natural direct effect", "natural indirect effect", "interaction (of effects)")
 
 
 def mediation_view(desk: Desk) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        text = st.text_input(
-            "Mediators", ", ".join(mediators_of(desk)), key=f"mediators_{','.join(mediators_of(desk))}", width=420,
-            placeholder="L23H3, or L5.mlp_out@9, L20H0",
-            help="Sites by name, at all positions or at one (L23H3@13). Several take their values together. Cells opened or collected in the Sweep view stand here.",
+        st.session_state[TEXT] = st.session_state.get(BAD) or ", ".join(mediators_of(desk))
+        st.text_input(
+            "Mediators", key=TEXT, on_change=take, width=420, placeholder="L23H3, or L5.mlp_out@9, L20H0",
+            help="Sites by name, at all positions or at one (L23H3@13). Several take their values together. Cells opened or "
+            "collected in the Sweep view stand here.",
         )  # fmt: skip
         corruption_control(desk)
-    try:
-        names = [str(parse_place(name.strip())) for name in text.split(",") if name.strip()]
-    except ExplorerError as error:
-        message("mediator_error", "This is no mediator.", error)
+    if BAD in st.session_state:
+        st.error("This is no list of mediators.", icon=":material/error:")
+        st.text(st.session_state[WHY])
         return
-    if tuple(names) != mediators_of(desk):
-        session.update(collected=tuple(dict.fromkeys(names)))
+    names = mediators_of(desk)
     if not names:
-        st.info("Name a component, or open a cell in the Sweep view: its part in the total effect is taken apart here.", icon=":material/info:")  # fmt: skip
+        st.info(
+            "Name a component, or open a cell in the Sweep view: its part in the total effect is taken apart here.",
+            icon=":material/info:",
+        )
         return
     try:
         found = computed(desk, names)
@@ -45,6 +48,18 @@ def mediation_view(desk: Desk) -> None:
         message("mediation_error", "These mediators cannot be run on this pair.", error)
         return
     shown(found, ", ".join(names))
+
+
+def take() -> None:
+    """The mediators that were typed; a text that names none stays, with the reason."""
+    text = st.session_state[TEXT]
+    try:
+        names = [str(parse_place(name.strip())) for name in text.split(",") if name.strip()]
+    except ExplorerError as error:
+        st.session_state[BAD], st.session_state[WHY] = text, str(error)
+        return
+    st.session_state.pop(BAD, None)
+    session.update(collected=tuple(dict.fromkeys(names)), place=names[0] if names else "")
 
 
 def mediators_of(desk: Desk) -> tuple[str, ...]:

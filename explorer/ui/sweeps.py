@@ -145,8 +145,8 @@ def while_running(desk: Desk, found: Sequence[Sweep], seconds: float, draw: Call
     @st.fragment(run_every=seconds if running else None)
     def part() -> None:
         now = [again(sweep) for sweep in found]
-        ended = running and not any(sweep.live.under_way for sweep in now)
-        if ended or session.bench() != desk.bench:  # a click inside must reach the whole page
+        turned = running != any(sweep.live.under_way for sweep in now)
+        if turned or session.bench() != desk.bench:  # a click inside must reach the whole page
             st.rerun()
         draw(now)
 

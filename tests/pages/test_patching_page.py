@@ -94,7 +94,7 @@ def test_tokens_are_replaced_one_for_one(open_page) -> None:
 @pytest.mark.parametrize(
     ("params", "said"),
     [
-        ({"corrupt": ""}, "only"),
+        ({"corrupt": ""}, "corrupt prompt is empty"),
         ({"corrupt": TWIN + " you"}, "same number of tokens"),
         ({"distractor": ""}, "needs both"),
         ({"answer": " interpretability"}, "must be one"),
@@ -128,10 +128,12 @@ def test_paths_and_their_check(open_page) -> None:
 def test_mediation_and_its_identity(open_page) -> None:
     app = patching(open_page, patch_view="Mediation", place="L1H2")
     assert "TE = NDE − reverse NIE" in words(app)
-    app.text_input[0].set_value("L1H2, L0.mlp_out@9").run()
+    app.text_input(key="w_mediators").set_value("L1H2, L0.mlp_out@9").run()
     assert app.session_state["_bench"].collected == ("L1H2", "L0.mlp_out@9")
-    app.text_input[0].set_value("nonsense").run()
+    app.text_input(key="w_mediators").set_value("nonsense").run()
     assert "names no site" in words(app) and not app.exception
+    app.text_input(key="w_mediators").set_value("L0H0").run()
+    assert "L0H0" in words(app) and app.session_state["_bench"].collected == ("L0H0",)
 
 
 def test_a_model_on_the_bridge_measures_without_estimates(open_page, tiny_directories, monkeypatch) -> None:

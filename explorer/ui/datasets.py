@@ -227,7 +227,7 @@ def runs(desk: Desk) -> None:
 
 def one_run(desk: Desk, job: Stored) -> None:
     running = SERVICE.status(job.id)
-    with st.container(border=True, key=f"run_{job.id}"):
+    with st.container(border=True, key=f"stored_run_{job.id}"):
         say(f"{job.done:,} of {job.pairs:,} pairs, {STATES[job.state]}, {job.made} UTC", job.title)
         if job.error:
             st.text(job.error)

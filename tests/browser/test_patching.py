@@ -98,13 +98,13 @@ def test_a_dataset_run_goes_on_when_the_page_is_left(visit, fresh, url) -> None:
     page = visit(f"/patching?{SMALL}&patch_view=Dataset&n_pairs=200", wait_for=".st-key-start_run")
     expect(page.locator(".st-key-new_run")).to_contain_text("patched runs and their control, about")
     page.locator(".st-key-start_run button").first.click()
-    expect(page.locator("[class*='st-key-run_']").first).to_contain_text("of 200 pairs")
+    expect(page.locator("[class*='st-key-stored_run_']").first).to_contain_text("of 200 pairs")
     settle(page)
     page.get_by_role("link", name="Lens", exact=True).click()  # leave
     expect(page.locator("h2")).to_contain_text("Lens")
     page.close()
     other = fresh(f"{url}/patching?{SMALL}&patch_view=Dataset", wait_for=".st-key-new_run")
-    run = other.locator("[class*='st-key-run_']").first
+    run = other.locator("[class*='st-key-stored_run_']").first
     expect(run).to_contain_text("✓ done", timeout=180_000)
     settle(other)
     run.get_by_role("button", name="Show", exact=True).click()
@@ -162,17 +162,17 @@ def test_a_killed_server_offers_to_resume(browser, browser_context_args, tmp_pat
     with server(tmp_path / "one.txt", environment) as (address, process):
         page = opened(browser, browser_context_args, f"{address}/{query}")
         page.locator(".st-key-start_run button").first.click()
-        expect(page.locator("[class*='st-key-run_']").first).to_contain_text("left", timeout=60_000)
+        expect(page.locator("[class*='st-key-stored_run_']").first).to_contain_text("left", timeout=60_000)
         os.kill(process, signal.SIGKILL)
         page.close()
     with server(tmp_path / "two.txt", environment) as (address, _):
         page = opened(browser, browser_context_args, f"{address}/{query}")
-        run = page.locator("[class*='st-key-run_']").first
+        run = page.locator("[class*='st-key-stored_run_']").first
         expect(run).to_contain_text("interrupted")
         done = int(run.inner_text().split(" of 500 pairs")[0].split()[-1])
         assert 0 < done < 500
         run.get_by_role("button", name="Resume").click()
-        expect(page.locator("[class*='st-key-run_']").first).to_contain_text("✓ done", timeout=240_000)
+        expect(page.locator("[class*='st-key-stored_run_']").first).to_contain_text("✓ done", timeout=240_000)
         page.close()
 
 

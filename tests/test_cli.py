@@ -134,3 +134,75 @@ def test_train_lens_writes_measures_and_says_where(tmp_path, capsys) -> None:
     assert "KL, tuned lens" in said and str(tmp_path / "tuned-lens.safetensors") in said and "3 steps" in said
     assert main(["train-lens", "small-world-nano", "--rank", "0", "--steps", "-1"]) == 1
     assert "at least one step" in capsys.readouterr().err
+
+
+def patch_file(folder: Path) -> Path:
+    from explorer.core.pairs import ContrastPair
+    from explorer.prompts.pair_files import write_pairs
+
+    path = folder / "pairs.csv"
+    long = ContrastPair(PROMPT, TWIN + " to", " a", " the")
+    path.write_text(
+        write_pairs([ContrastPair(PROMPT, TWIN, " a", " the"), long, ContrastPair(TWIN, PROMPT, " a", " the")])
+    )
+    return path
+
+
+def test_patch_prints_and_writes_every_effect(tiny_directories, tmp_path: Path, capsys) -> None:
+    target, model = tmp_path / "out.json", str(tiny_directories["llama"])
+    arguments = [
+        "patch",
+        model,
+        "--pairs",
+        str(patch_file(tmp_path)),
+        "--ablate",
+        "L0H1=zero",
+        "--json",
+        str(target),
+        "--top",
+        "3",
+    ]
+    assert main(arguments) == 0
+    said = capsys.readouterr()
+    assert "2 of 3 rows can be run" in said.out and "row 2: The prompts must have the same number" in said.err
+    assert "denoising, 2 pairs" in said.out and "control at random positions" in said.out
+    record = json.loads(target.read_text())
+    assert record["pairs_run"] == [0, 1] and len(record["directions"]["noising"]["cells"]) == 12
+    cell = record["directions"]["denoising"]["cells"][0]
+    assert {"layer", "head", "effect", "change", "change_low", "change_high"} <= set(cell)
+    assert record["directions"]["denoising"]["strongest"][0]["place"].startswith("L")
+    assert len(record["spec"]["stacks"]) == 2 and record["directions"]["noising"]["control_band"]["low"] <= 0
+    job = said.out.split("job ")[1].split()[0]
+    assert main(["patch", model, "--resume", job]) == 0  # nothing is left to do, and the same is printed
+    assert "denoising, 2 pairs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--pairs", "none.csv"], "cannot be read"),
+        (["--resume", "nothing"], "no job"),
+        (["--task", "nothing"], "no task"),
+        (["--pairs", "GOOD", "--site", "nothing"], "no sweep over"),
+        (["--pairs", "GOOD", "--n", "0"], "No pair is left"),
+        (["--pairs", "GOOD", "--ablate", "L0H0=resample"], "give it with --corrupt"),
+    ],
+)
+def test_patch_mistakes_are_one_line(tiny_directories, tmp_path: Path, capsys, arguments, said) -> None:
+    arguments = [str(patch_file(tmp_path)) if argument == "GOOD" else argument for argument in arguments]
+    assert main(["patch", str(tiny_directories["llama"]), *arguments]) == 1
+    error = capsys.readouterr().err
+    assert said in error and "Traceback" not in error
+
+
+def test_serve_passes_the_executor_on(monkeypatch) -> None:
+    from explorer import serve
+    from explorer.ui.service import SERVICE
+
+    started = []
+    monkeypatch.setattr("streamlit.web.bootstrap.run", lambda *arguments: started.append(SERVICE.executor))
+    monkeypatch.setattr("streamlit.web.bootstrap.load_config_options", lambda chosen: None)
+    monkeypatch.setattr("explorer.ui.models.POOL.request", lambda model: None)
+    monkeypatch.setattr(SERVICE, "executor", "local")
+    serve.start("127.0.0.1", 1, "smollm2", "ray")
+    assert started == ["ray"]

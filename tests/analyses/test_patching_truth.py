@@ -111,15 +111,18 @@ def test_gates_show_that_the_directions_disagree() -> None:
 
 
 def test_planted_edges_are_found_and_no_other() -> None:
-    model, pair = exact_pair("planted-edges")
+    from explorer.models.zoo.knowledge import own_examples
+
+    model, _ = exact_pair("planted-edges")
     planted = {str(edge) for edge in ex.true_circuit("planted-edges").edges}
-    found = 0
-    for head in range(model.info.n_heads):
-        frame = ex.path_map(model, pair, ex.Head(0, head), mlps="frozen").frame
-        carrying = {f"L0H{head} → {row.receiver}" for row in frame.itertuples() if abs(row.change) > 1e-9}
-        assert carrying <= planted, carrying - planted
-        found += len(carrying)
-    assert found > 0
+    senders = [ex.Embed(), ex.MlpOut(0), *(ex.Head(layer, head) for layer in range(2) for head in range(3))]
+    found = set()
+    for pair in own_examples("planted-edges"):
+        for way in ("noising", "denoising"):
+            for sender in senders:
+                frame = ex.path_map(model, pair, sender, direction=way, mlps="frozen").frame
+                found |= {f"{sender} → {row.receiver}" for row in frame.itertuples() if abs(row.change) > 1e-9}
+    assert found == planted
 
 
 # Path patching

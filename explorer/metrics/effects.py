@@ -90,6 +90,15 @@ class Effects:
             site_name(self.site, self.layers[int(where["layer"])], index) + ("" if position is None else f"@{position}")
         )
 
+    def cell(self, name: str) -> int | None:
+        """The number of the cell with a place's name; None where there is none."""
+        layer = name[1:].partition("H")[0].partition("K")[0].partition("N")[0].partition(".")[0].partition("@")[0]
+        if not layer.isdigit() or int(layer) not in self.layers:
+            return None
+        width = self.raw.size // len(self.layers)
+        first = self.layers.index(int(layer)) * width
+        return next((cell for cell in range(first, first + width) if str(self.place(cell)) == name), None)
+
     def interval(
         self, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
     ) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:

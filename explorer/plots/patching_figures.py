@@ -1,6 +1,6 @@
 """Effects of patches as heatmaps: which cell stands where, what is measured and what estimated."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +16,7 @@ from explorer.plots.theme import position_label, symmetric_limit
 EffectScale = Literal["normalised", "logits"]
 MOST_ROWS = 36
 """Rows of heads or neurons by position; the others are in the table."""
+MOST_POINTS = 1500
 WRITTEN_UP_TO = 24
 """Columns up to which numbers stand in the cells."""
 
@@ -62,7 +63,7 @@ def effect_map(
     layout: Layout,
     values: np.ndarray,
     measured: np.ndarray,
-    hovers: Sequence[str],
+    hovers: Mapping[int, str],
     *,
     neutral: float = 0.0,
     legend: str,
@@ -96,7 +97,7 @@ def effect_map(
         y_title=layout.y_title,
         x_labels=[(at, layout.x_labels[at]) for at in range(0, len(layout.x_labels), step)],
         y_labels=list(enumerate(layout.y_labels)),
-        hovers=[hovers[cell] for cell in index.ravel()],
+        hovers=[hovers[int(cell)] for cell in index.ravel()],
         height=max(260, 21 * len(layout.y_labels) + (130 if max(map(len, layout.x_labels)) > 3 else 90)),
         upwards=True,
         texts=texts if len(layout.x_labels) <= WRITTEN_UP_TO else (),
@@ -106,16 +107,20 @@ def effect_map(
     )
 
 
-def estimate_against_exact(estimate: np.ndarray, exact: np.ndarray, names: Sequence[str]) -> Points:
-    """One point a cell that is measured, in logits; the line is where an estimate would be right."""
-    x, y = estimate.ravel(), exact.ravel()
+def estimate_against_exact(estimate: Effects, exact: Effects) -> tuple[Points, list[int]]:
+    """A point a cell, in logits, and the cells' numbers; the line is where an estimate would be right.
+
+    r is over every measured cell; of very many, those with the largest magnitudes are drawn.
+    """
+    x, y = estimate.raw.ravel(), exact.raw.ravel()
     there = np.isfinite(x) & np.isfinite(y)
     r = correlation(x[there], y[there])
     title = f"r = {r:+.2f} over {int(there.sum()):,} cells" if np.isfinite(r) else "not enough cells yet"
-    return Points(
-        x, y, [f"{name}\nestimate {a:+.3f}\nexact {b:+.3f}" for name, a, b in zip(names, x, y, strict=True)],
-        "estimate (logits)", "exact (logits)", title, diagonal=True, height=280,
-    )  # fmt: skip
+    size = np.maximum(np.abs(np.nan_to_num(x)), np.abs(np.nan_to_num(y)))
+    cells = np.sort(np.argsort(-size, kind="stable")[:MOST_POINTS]).tolist()
+    hovers = [f"{exact.place(cell)}\nestimate {x[cell]:+.3f}\nexact {y[cell]:+.3f}" for cell in cells]
+    shown = Points(x[cells], y[cells], hovers, "estimate (logits)", "exact (logits)", title, diagonal=True, height=280)
+    return shown, cells
 
 
 def correlation(x: np.ndarray, y: np.ndarray) -> float:

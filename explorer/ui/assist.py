@@ -7,7 +7,7 @@ import streamlit as st
 KEYS = (
     ("arrow keys", "walk a chart that has the focus: heads, layers, tokens"),
     ("Enter", "open the cell that was walked to"),
-    ("Ctrl / Cmd + click or Enter", "pin a head beside the others"),
+    ("Ctrl / Cmd + click or Enter", "pin a head beside the others; collect cells to patch together"),
     ("Esc", "clear the selection; close a panel"),
     ("Z, Shift + Z", "undo, redo"),
     ("Tab", "next control or chart"),
@@ -31,8 +31,8 @@ STEPS = (
         "Each line has a switch, its own effect, an editor and undo. The address holds everything: copy it to share.",
     ),
     (
-        "Lens and Attribution",
-        "What each layer would predict, and which components write the answer. Both under your changes.",
+        "Lens, Attribution, Patching",
+        "What each layer would predict, which components write the answer, and what changes when one takes its value from the other prompt.",
     ),
     (
         "Looking is not doing",

@@ -93,29 +93,29 @@ def table(effects: Effects, control: Effects | None) -> None:
 
 def effect_heatmap(desk: Desk, effects: Effects, control: Effects | None, tokens: Tokens, way: Direction) -> None:
     low, high = effects.interval() if len(effects.by_pair) > 1 else (effects.raw, effects.raw)
-    names = [str(effects.place(cell)) for cell in range(effects.raw.size)]
-    against = None if control is None else control.raw.ravel()
-    hovers = [
-        f"{name}\n{effects.raw.ravel()[cell]:+.3f} logits, 95 % {low.ravel()[cell]:+.3f} … {high.ravel()[cell]:+.3f}"
-        + ("" if against is None else f"\ncontrol {against[cell]:+.3f}")
-        for cell, name in enumerate(names)
-    ]
+    raw, low, high = effects.raw.ravel(), low.ravel(), high.ravel()
     layout = plots.layout_of(effects, effects.raw, tokens.texts)
-    number = {name: cell for cell, name in enumerate(names)}
+    names = {int(cell): str(effects.place(int(cell))) for cell in layout.index.ravel()}
+    against = None if control is None else control.raw.ravel()
+    hovers = {
+        cell: f"{name}\n{raw[cell]:+.3f} logits, 95 % {low[cell]:+.3f} … {high[cell]:+.3f}"
+        + ("" if against is None else f"\ncontrol {against[cell]:+.3f}")
+        for cell, name in names.items()
+    }
+    number = {name: cell for cell, name in names.items()}
     shown = plots.effect_map(
-        layout, effects.raw, np.isfinite(effects.raw), hovers, legend="mean change of the objective (logits)",
+        layout, effects.raw, np.isfinite(effects.raw), hovers, legend="mean change (logits)",
         title=f"{way}, mean over {len(effects.by_pair):,} pairs", selected=number.get(desk.bench.place),
     )  # fmt: skip
-    heatmap(shown, "dataset_map", lambda row, column: session.update(place=names[layout.index[row, column]]))
+    heatmap(shown, "dataset_map", lambda row, column: session.update(place=names[int(layout.index[row, column])]))
 
 
 def pairwise(desk: Desk, found: DatasetPatching, way: Direction) -> None:
     """One place on every pair: a strip of points beside its control, and the pair behind a point."""
     effects, control = found.effects[way], found.controls.get(way)
-    names = {str(effects.place(cell)): cell for cell in range(effects.raw.size)}
-    strongest = str(effects.place(int(np.abs(effects.raw).argmax())))
-    place = desk.bench.place if desk.bench.place in names else strongest
-    cell = names[place]
+    cell = effects.cell(desk.bench.place)
+    cell = int(np.abs(effects.raw).argmax()) if cell is None else cell
+    place = str(effects.place(cell))
     values = {place: effects.by_pair.reshape(len(effects.by_pair), -1)[:, cell]}
     if control is not None:
         values["control"] = control.by_pair.reshape(len(control.by_pair), -1)[:, cell]

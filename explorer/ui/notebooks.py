@@ -49,7 +49,8 @@ def patching_view(desk: Desk) -> View:
         f"draws={bench.draws}, bos=bos)"
     )
     strongest = np.argsort(-np.abs(found.raw.ravel()), kind="stable")[:MOST_NUMBERS]
-    numbers = {f"patched.raw.ravel()[{cell}]": float(found.raw.ravel()[cell]) for cell in strongest}
+    objectives = (found.base.mean() + found.raw).ravel()  # of the patched runs: a change is a small difference of these
+    numbers = {f"(patched.base.mean() + patched.raw).ravel()[{cell}]": float(objectives[cell]) for cell in strongest}
     return View(f"Activation patching, {way}", calls, numbers, "patched.frame")
 
 

@@ -1,6 +1,6 @@
 """The Sweep view of the patching page: controls, heatmaps that fill with exact values, the scatter beside them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import get_args
 
 import numpy as np
@@ -188,30 +188,37 @@ def draw_map(
     signs: Sequence[str] = (),
 ) -> None:
     bench, exact = desk.bench, sweep.exact
-    names = [str(exact.place(cell)) for cell in range(exact.raw.size)]
-    number = {name: cell for cell, name in enumerate(names)}
-    hovers = [hover(name, sweep, cell, float(values.ravel()[cell])) for cell, name in enumerate(names)]
+    names = {int(cell): str(exact.place(int(cell))) for cell in layout.index.ravel()}
+    number = {name: cell for cell, name in names.items()}
     at_work = {f"{entry.site}" for entry in bench.entries if entry.enabled}
     shown = plots.effect_map(
-        layout, values, measured, hovers, neutral=neutral, legend=legend, title=title, signs=signs,
-        selected=number.get(bench.place), collected=[number[name] for name in bench.collected if name in number],
+        layout, values, measured, hovers(names, sweep, values.ravel()), neutral=neutral, legend=legend, title=title,
+        signs=signs, selected=number.get(bench.place),
+        collected=[number[name] for name in bench.collected if name in number],
         ablated=[number[name] for name in at_work if name in number],
     )  # fmt: skip
     heatmap(
         shown, key,
-        lambda row, column: session.update(place=names[layout.index[row, column]]),
-        on_collect=lambda row, column: collect(names[layout.index[row, column]]),
+        lambda row, column: session.update(place=names[int(layout.index[row, column])]),
+        on_collect=lambda row, column: collect(names[int(layout.index[row, column])]),
         on_clear=lambda: session.update(place="", collected=()),
     )  # fmt: skip
 
 
-def hover(name: str, sweep: Sweep, cell: int, value: float) -> str:
-    lines = [f"{name}  {value:+.3f}"]
-    change, measured = sweep.change.ravel()[cell], sweep.measured.ravel()[cell]
-    lines.append(f"{'measured' if measured else 'ESTIMATE'}: {change:+.3f} logits")
-    if measured and sweep.estimate is not None:
-        lines.append(f"the estimate was {sweep.estimate.raw.ravel()[cell]:+.3f}")
-    return "\n".join(lines)
+def hovers(names: Mapping[int, str], sweep: Sweep, values: np.ndarray) -> dict[int, str]:
+    """What is told of each cell: its value, whether it is measured, and what the estimate was."""
+    change, measured = sweep.change.ravel(), sweep.measured.ravel()
+    guess = None if sweep.estimate is None else sweep.estimate.raw.ravel()
+    found = {}
+    for cell, name in names.items():
+        lines = [
+            f"{name}  {values[cell]:+.3f}",
+            f"{'measured' if measured[cell] else 'ESTIMATE'}: {change[cell]:+.3f} logits",
+        ]
+        if measured[cell] and guess is not None:
+            lines.append(f"the estimate was {guess[cell]:+.3f}")
+        found[cell] = "\n".join(lines)
+    return found
 
 
 def collect(name: str) -> None:
@@ -244,7 +251,6 @@ def scatter(found: Sequence[Sweep]) -> None:
     sweep = found[0]
     if sweep.estimate is None:
         return
-    names = [str(sweep.exact.place(cell)) for cell in range(sweep.exact.raw.size)]
-    shown = plots.estimate_against_exact(sweep.estimate.raw, sweep.exact.raw, names)
+    shown, cells = plots.estimate_against_exact(sweep.estimate, sweep.exact)
     st.markdown(f"**Estimate against exact, {sweep.direction}**", help=help_for("attribution patching"))
-    point_chart(shown, "estimate_scatter", lambda number: session.update(place=names[number]))
+    point_chart(shown, "estimate_scatter", lambda point: session.update(place=str(sweep.exact.place(cells[point]))))

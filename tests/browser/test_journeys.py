@@ -222,11 +222,24 @@ def test_an_unknown_model_leaves_the_page_standing(visit) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 1920])
-@pytest.mark.parametrize("path", ["/", "/attention", "/lens", "/attribution", "/history"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/?",
+        "/attention?",
+        "/lens?",
+        "/attribution?",
+        "/history?",
+        "/patching?direction=both&place=L23H3&collected=L23H3,L20H0&",
+        "/patching?patch_view=Paths&sender=L20H0&receivers=L23H3.q,logits&",
+        "/patching?patch_view=Mediation&place=L23H3&",
+        "/patching?patch_view=Dataset&",
+    ],
+)
 def test_pages_fit_their_window(url, fresh, tmp_path_factory, scheme, width, path) -> None:
     """No page scrolls sideways, no chart is cut off, and the theme follows the browser."""
     page = fresh(
-        f"{url}{path}?do=L23H3:zero&do=L24H4.pattern:patch:3,9:clean&head=L23H3&pinned=L24H4,L18H6",
+        f"{url}{path}do=L23H3:zero&do=L24H4.pattern:patch:3,9:clean&head=L23H3&pinned=L24H4,L18H6",
         viewport={"width": width, "height": 1100},
         color_scheme=scheme,
     )

@@ -58,6 +58,8 @@ def test_values_are_written_as_the_python_that_makes_them(value) -> None:
         ("lens", {"lens": "tuned"}),
         ("lens", {"lens_of": "heads and MLPs"}),
         ("attribution", {}),
+        ("patching", {"direction": "noising"}),
+        ("patching", {"corruption": "noise", "noise_at": "1,3", "by_position": "True", "patch_site": "mlp_out"}),
     ],
 )
 def test_the_notebook_of_every_page_reproduces_its_numbers(name, choices, tmp_path, monkeypatch) -> None:

@@ -1,5 +1,7 @@
 """Maps of effects: every cell in its place, estimates hatched, plotly twins."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -31,7 +33,9 @@ def test_every_cell_stands_where_its_name_says(tiny_models, site: str, by_positi
         assert found.raw.ravel()[cell] == pytest.approx(value_at(found, place), abs=0)
         if by_position:
             assert place.position == column
-    shown = plots.effect_map(layout, found.raw, np.isfinite(found.raw), ["x"] * found.raw.size, legend="l", title="t")
+    shown = plots.effect_map(
+        layout, found.raw, np.isfinite(found.raw), dict.fromkeys(range(found.raw.size), "x"), legend="l", title="t"
+    )
     assert np.array_equal(shown.values, found.raw.ravel()[layout.index]) and not shown.hatched.any()
 
 
@@ -51,7 +55,16 @@ def test_estimates_are_hatched_in_both_renderers(tiny_models) -> None:
     measured = np.zeros(found.raw.shape, bool)
     measured[1, 2] = True
     shown = plots.effect_map(
-        layout, found.raw, measured, [""] * 12, legend="", title="", selected=6, collected=[1], ablated=[2], neutral=1.0
+        layout,
+        found.raw,
+        measured,
+        dict.fromkeys(range(12), ""),
+        legend="",
+        title="",
+        selected=6,
+        collected=[1],
+        ablated=[2],
+        neutral=1.0,
     )
     assert shown.hatched.sum() == 11 and not shown.hatched[1, 2]
     assert [(mark.row, mark.column, mark.color) for mark in shown.marks] == [
@@ -64,14 +77,24 @@ def test_estimates_are_hatched_in_both_renderers(tiny_models) -> None:
     assert len(strokes) == 1 and len(strokes[0].x) == 11
 
 
-def test_the_scatter_tells_its_correlation() -> None:
-    estimate, exact = np.array([0.0, 1.0, 2.0, 3.0]), np.array([0.0, 2.0, 4.0, np.nan])
-    shown = plots.estimate_against_exact(estimate, exact, list("abcd"))
-    assert shown.title == "r = +1.00 over 3 cells" and shown.ranges[0] == shown.ranges[1]
-    assert plots.estimate_against_exact(estimate, np.full(4, np.nan), list("abcd")).title == "not enough cells yet"
+def test_the_scatter_tells_its_correlation(tiny_models, monkeypatch) -> None:
+    found = ex.attribution_patching(tiny_models["gpt2"], PAIR)
+    twice = replace(found, by_pair=2 * found.by_pair)
+    twice.by_pair[0, 0, 0] = np.nan
+    shown, cells = plots.estimate_against_exact(found, twice)
+    assert shown.title == "r = +1.00 over 11 cells" and shown.ranges[0] == shown.ranges[1] and cells == list(range(12))
+    assert shown.hovers[5].startswith("L1H1\n")
+    empty = replace(found, by_pair=np.full_like(found.by_pair, np.nan))
+    assert plots.estimate_against_exact(found, empty)[0].title == "not enough cells yet"
     assert np.isnan(plots.correlation(np.ones(5), np.arange(5.0)))
     drawn = points_to_plotly(shown)
-    assert len(drawn.data[0].x) == 4 and len(drawn.layout.shapes) == 1
+    assert len(drawn.data[0].x) == 12 and len(drawn.layout.shapes) == 1
+    monkeypatch.setattr(plots, "MOST_POINTS", 3)
+    few, cells = plots.estimate_against_exact(found, twice)
+    assert len(few.x) == 3 and few.title == shown.title and set(cells) == set(np.argsort(-np.nan_to_num(np.abs(twice.raw.ravel()), nan=0))[:3])  # fmt: skip
+    for cell in cells:
+        assert found.cell(str(found.place(cell))) == cell
+    assert found.cell("L9H0") is None and found.cell("") is None and found.cell("L1H99") is None
 
 
 def test_points_escape_what_they_say() -> None:

@@ -32,23 +32,29 @@ class Layout:
     x_title: str
     y_title: str
     hidden: int
-    """Cells that are not shown: the weaker rows."""
+    """Cells that are not shown: weaker rows, and positions at which nothing can differ."""
 
     def find(self, cell: int) -> tuple[int, int] | None:
         places = np.argwhere(self.index == cell)
         return None if not len(places) else (int(places[0][0]), int(places[0][1]))
 
 
-def layout_of(effects: Effects, rank_by: np.ndarray, texts: Sequence[str]) -> Layout:
-    """Layers up, parts across; by position tokens across, with a row for each of the strongest parts by `rank_by`."""
+def layout_of(effects: Effects, rank_by: np.ndarray, texts: Sequence[str], first: int = 0) -> Layout:
+    """Layers up, parts across; by position tokens across, with a row for each of the strongest parts by `rank_by`.
+
+    Positions before `first`, where nothing can differ, are left out of long prompts.
+    """
     axes, shape = effects.axes, effects.raw.shape
     cells = np.arange(effects.raw.size).reshape(shape)
     layers = tuple(map(str, effects.layers))
-    tokens = tuple(position_label(texts[at], at) for at in effects.positions)
+    skipped = sum(at < first for at in effects.positions) if len(effects.positions) > WRITTEN_UP_TO else 0
+    skipped = skipped if skipped < len(effects.positions) else 0
+    cells = cells[..., skipped:]
+    tokens = tuple(position_label(texts[at], at) for at in effects.positions[skipped:])
     if axes == ("layer",):
         return Layout(cells[:, None], layers, (effects.site,), "", "layer", 0)
     if axes == ("layer", "pos"):
-        return Layout(cells, layers, tokens, "", "layer", 0)
+        return Layout(cells, layers, tokens, "", "layer", effects.raw.size - cells.size)
     if len(axes) == 2 and axes[1] != "neuron":
         letter = {"head": "H", "kv_head": "KV"}[axes[1]]
         return Layout(cells, layers, tuple(f"{letter}{at}" for at in range(shape[1])), "", "layer", 0)
@@ -56,7 +62,7 @@ def layout_of(effects: Effects, rank_by: np.ndarray, texts: Sequence[str]) -> La
     size = np.abs(np.nan_to_num(rank_by.ravel()))[rows].max(1)
     kept = np.sort(np.argsort(-size, kind="stable")[:MOST_ROWS])
     labels = tuple(str(effects.place(int(rows[row, 0]))).partition("@")[0] for row in kept)
-    return Layout(rows[kept], labels, tokens or (effects.site,), "", "", int(rows.size - rows[kept].size))
+    return Layout(rows[kept], labels, tokens or (effects.site,), "", "", int(effects.raw.size - rows[kept].size))
 
 
 def effect_map(
@@ -115,7 +121,7 @@ def estimate_against_exact(estimate: Effects, exact: Effects) -> tuple[Points, l
     x, y = estimate.raw.ravel(), exact.raw.ravel()
     there = np.isfinite(x) & np.isfinite(y)
     r = correlation(x[there], y[there])
-    title = f"r = {r:+.2f} over {int(there.sum()):,} cells" if np.isfinite(r) else "not enough cells yet"
+    title = f"r = {r:+.2f} over {int(there.sum()):,} cells" if np.isfinite(r) else "too few cells for a correlation"
     size = np.maximum(np.abs(np.nan_to_num(x)), np.abs(np.nan_to_num(y)))
     cells = np.sort(np.argsort(-size, kind="stable")[:MOST_POINTS]).tolist()
     hovers = [f"{exact.place(cell)}\nestimate {x[cell]:+.3f}\nexact {y[cell]:+.3f}" for cell in cells]

@@ -130,7 +130,8 @@ def maps(desk: Desk, found: Sequence[Sweep]) -> None:
         say(note)
     first = found[0]
     guess = first.estimate.raw if first.estimate is not None else first.change
-    layout = plots.layout_of(first.exact, guess, desk.tokens.texts)
+    begin = min(group.shared for group in first.live.plan.groups)
+    layout = plots.layout_of(first.exact, guess, desk.tokens.texts, begin)
     if desk.bench.direction == "gates":
         gate_map(desk, found, layout)
     else:
@@ -238,7 +239,11 @@ def below(desk: Desk, found: Sequence[Sweep], layout: Layout) -> None:
         if first.estimate is not None
         else f"{estimated:,} cells are not measured yet; this model runs on the bridge, which has no gradients for an estimate."
     )  # fmt: skip
-    hidden = f" {layout.hidden:,} cells in weaker rows are in the table only." if layout.hidden else ""
+    hidden = (
+        f" {layout.hidden:,} cells, in weaker rows or where nothing can differ, are in the table only."
+        if layout.hidden
+        else ""
+    )
     clean, corrupt = first.exact.clean.mean(), first.exact.corrupt.mean()
     say(
         f"Objective: clean {clean:+.3f}, corrupt {corrupt:+.3f} logits. {words}{hidden} Click a cell to open it; Ctrl-click "

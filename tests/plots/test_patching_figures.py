@@ -39,6 +39,21 @@ def test_every_cell_stands_where_its_name_says(tiny_models, site: str, by_positi
     assert np.array_equal(shown.values, found.raw.ravel()[layout.index]) and not shown.hatched.any()
 
 
+def test_positions_where_nothing_can_differ_are_left_out_of_long_prompts(tiny_models) -> None:
+    model = tiny_models["llama"]
+    long = "The keys to the cabinet " * 5
+    found = ex.attribution_patching(
+        model, ex.ContrastPair(long + PROMPT, long + TWIN, " a", " the"), "resid_pre", by_position=True
+    )
+    texts, n = model.tokenize(long + PROMPT).texts, len(found.positions)
+    assert n > plots.WRITTEN_UP_TO
+    whole, cut = (plots.layout_of(found, found.raw, texts, first) for first in (0, n - 5))
+    assert whole.index.shape == (3, n) and cut.index.shape == (3, 5) and cut.hidden == 3 * (n - 5)
+    assert cut.x_labels == whole.x_labels[-5:] and (cut.index == whole.index[:, -5:]).all()
+    heads = ex.attribution_patching(model, ex.ContrastPair(long + PROMPT, long + TWIN, " a", " the"), by_position=True)
+    assert plots.layout_of(heads, heads.raw, texts, n - 5).index.shape == (12, 5)
+
+
 def value_at(found, place: ex.Place) -> float:
     frame = found.frame
     for axis in frame.columns.intersection(["layer", "head", "kv_head", "neuron"]):
@@ -85,7 +100,7 @@ def test_the_scatter_tells_its_correlation(tiny_models, monkeypatch) -> None:
     assert shown.title == "r = +1.00 over 11 cells" and shown.ranges[0] == shown.ranges[1] and cells == list(range(12))
     assert shown.hovers[5].startswith("L1H1\n")
     empty = replace(found, by_pair=np.full_like(found.by_pair, np.nan))
-    assert plots.estimate_against_exact(found, empty)[0].title == "not enough cells yet"
+    assert plots.estimate_against_exact(found, empty)[0].title == "too few cells for a correlation"
     assert np.isnan(plots.correlation(np.ones(5), np.arange(5.0)))
     drawn = points_to_plotly(shown)
     assert len(drawn.data[0].x) == 12 and len(drawn.layout.shapes) == 1

@@ -20,6 +20,8 @@ from explorer.jobs.turns import SMALL_CHUNK, Rank, give_way, taking_turn
 
 KEPT = 24
 """Sweeps that are kept, under way or done."""
+MODELS = 2
+"""Models whose sweeps are kept: a sweep holds its model in memory."""
 
 
 @dataclass(eq=False)
@@ -109,8 +111,11 @@ class LiveSweeps:
         made = LiveSweep(model, contrasts, site, direction, plan, patched, order, plan.cost.seconds)
         with self.lock:
             kept = self.sweeps.setdefault(key, made)
-            while len(self.sweeps) > KEPT:
-                self.sweeps.popitem(last=False)[1].stop.set()
+            recent = list(dict.fromkeys(id(sweep.model) for sweep in reversed(self.sweeps.values())))[:MODELS]
+            old = [name for name, sweep in self.sweeps.items() if id(sweep.model) not in recent]
+            for name in old + list(self.sweeps)[: max(0, len(self.sweeps) - KEPT)]:
+                if name in self.sweeps:
+                    self.sweeps.pop(name).stop.set()
             return kept
 
     def start(self, sweep: LiveSweep) -> None:

@@ -17,7 +17,7 @@ from explorer.analyses.activation_patching import (
     plan_patching,
     shape_of,
 )
-from explorer.core.errors import JobError, PairError
+from explorer.core.errors import JobError, NotFiniteError, PairError
 from explorer.core.pairs import ContrastPair
 from explorer.core.records import from_record, to_record
 from explorer.engine.contrasts import Direction, Stack
@@ -87,9 +87,25 @@ def run_shard(
     cancelled: Callable[[], bool] = never,
     chunk_positions: int = CHUNK_POSITIONS,
 ) -> Arrays | None:
-    """Effects and controls of some pairs, by direction; None where it was cancelled."""
+    """Effects and controls of some pairs, by direction; None where it was cancelled.
+
+    A pair under which an activation is not finite has NaN everywhere; the others of its shard are run all the same.
+    """
     if model.info.weight_hash != spec.weight_hash:
         raise JobError(f"{spec.model} has other weights here than where this job was made.")
+    try:
+        return run_pairs(model, spec, numbers, cancelled, chunk_positions)
+    except NotFiniteError:
+        if len(numbers) == 1:
+            return not_finite(model, spec, numbers[0])
+    parts = [run_shard(model, spec, [number], cancelled, chunk_positions) for number in numbers]
+    there = [part for part in parts if part is not None]
+    return None if len(there) < len(parts) else {name: np.concatenate([part[name] for part in there]) for name in there[0]}  # fmt: skip
+
+
+def run_pairs(
+    model: Model, spec: PatchingSpec, numbers: Sequence[int], cancelled: Callable[[], bool], chunk_positions: int
+) -> Arrays | None:
     pairs = [spec.pairs[number] for number in numbers]
     found: Arrays = {}
     for direction in spec.directions:
@@ -108,6 +124,14 @@ def run_shard(
     return found
 
 
+def not_finite(model: Model, spec: PatchingSpec, number: int) -> Arrays:
+    """The result of a pair that has none."""
+    shape = plan_patching(model, spec.pairs[number], spec.site, by_position=spec.by_position, bos=spec.bos).shape
+    names = ["effect", *["control"] * (spec.control == "positions")]
+    rows = {f"{way} {name}": np.full((1, *shape), np.nan) for way in spec.directions for name in names}
+    return rows | {"clean": np.full(1, np.nan), "corrupt": np.full(1, np.nan)}
+
+
 @dataclass(frozen=True, eq=False)
 class DatasetPatching:
     """The finished pairs of a job."""
@@ -117,7 +141,9 @@ class DatasetPatching:
     """Which of the job's pairs these are, in the order of the rows."""
     effects: dict[Direction, ActivationPatching]
     controls: dict[Direction, Effects]
-    """Empty where no control was run; rows without a partner for the control are left out."""
+    """Empty where no control was run."""
+    control_numbers: tuple[int, ...]
+    """Which pairs the rows of the controls are: one without a partner of its length has no control with other prompts."""
 
     @property
     def right(self) -> np.ndarray:
@@ -129,8 +155,11 @@ class DatasetPatching:
         """Some of the pairs, by a mask over the rows."""
         numbers = tuple(number for number, keep in zip(self.numbers, rows, strict=True) if keep)
         effects = {way: only(each, rows) for way, each in self.effects.items()}
-        controls = {way: only(each, rows) for way, each in self.controls.items() if len(each.by_pair) == len(rows)}
-        return replace(self, numbers=numbers, effects=effects, controls=controls)
+        partnered = np.array([number in numbers for number in self.control_numbers], dtype=bool)
+        return replace(
+            self, numbers=numbers, effects=effects, controls={way: only(each, partnered) for way, each in self.controls.items()},
+            control_numbers=tuple(number for number in self.control_numbers if number in numbers),
+        )  # fmt: skip
 
 
 def gather(
@@ -152,7 +181,29 @@ def gather(
         effects[way] = replace(made, notes=(made.refusal,) if made.refusal else ())
         if control := rows_of(shards, all_shards, f"{way} control"):
             controls[way] = ActivationPatching(direction=way, control=spec.control, **control, **shape)
-    return DatasetPatching(spec, tuple(numbers), effects, controls)
+    controlled = [shard for shard in shards if f"{spec.directions[0]} control" in shards[shard]]
+    control_numbers = sorted(number for shard in controlled for number in all_shards[shard])
+    return without_failed(DatasetPatching(spec, tuple(numbers), effects, controls, tuple(control_numbers)))
+
+
+def without_failed(found: DatasetPatching) -> DatasetPatching:
+    """Leave out the pairs under which an activation was not finite, and say so; `JobError` where none is left."""
+    finite = np.isfinite(next(iter(found.effects.values())).clean)
+    if finite.all():
+        return found
+    if not finite.any():
+        raise JobError(
+            "Under every finished pair an activation is not finite (NaN or infinite), so there is no effect to show."
+        )
+    failed = [str(number + 1) for number, kept in zip(found.numbers, finite, strict=True) if not kept]
+    names = ", ".join(failed[:12]) + ("…" if len(failed) > 12 else "")
+    note = f"Left out, as an activation is not finite (NaN or infinite) under them: pair{'s' if len(failed) > 1 else ''} {names}."
+    kept = found.only(finite)
+    return replace(kept, effects={way: replace(each, notes=notes_of(each, note)) for way, each in kept.effects.items()})
+
+
+def notes_of(effects: ActivationPatching, note: str) -> tuple[str, ...]:
+    return (*([effects.refusal] if effects.refusal else []), note)
 
 
 def rows_of(shards: Mapping[int, Arrays], all_shards: Sequence[Sequence[int]], name: str) -> dict[str, Any]:

@@ -184,13 +184,17 @@ def path_figure(found: PathMap, n_layers: int, chosen: Sequence[str] = ()) -> tu
 
 
 def strip_plot(
-    values: dict[str, np.ndarray], names: Sequence[str], title: str, y_title: str, band: tuple[float, float] | None
+    values: Mapping[str, np.ndarray],
+    names: Mapping[str, Sequence[str]],
+    title: str,
+    y_title: str,
+    band: tuple[float, float] | None,
 ) -> Points:
     """One point a pair and column, spread sideways by a fixed rule; `band` is shaded."""
     rng = np.random.default_rng(0)
     x = np.concatenate([at + rng.uniform(-0.22, 0.22, len(each)) for at, each in enumerate(values.values())])
     y = np.concatenate(list(values.values()))
-    hovers = [f"{column}\n{name}\n{value:+.3f}" for column, each in values.items() for name, value in zip(names, each, strict=False)]  # fmt: skip
+    hovers = [f"{column}\n{name}\n{value:+.3f}" for column, each in values.items() for name, value in zip(names[column], each, strict=True)]  # fmt: skip
     ticks = [(float(at), column) for at, column in enumerate(values)]
     return Points(x, y, hovers, "", y_title, title, x_ticks=ticks, band=band, height=300)
 

@@ -119,13 +119,14 @@ def pairwise(desk: Desk, found: DatasetPatching, way: Direction) -> None:
     values = {place: effects.by_pair.reshape(len(effects.by_pair), -1)[:, cell]}
     if control is not None:
         values["control"] = control.by_pair.reshape(len(control.by_pair), -1)[:, cell]
-    texts = [f"pair {number + 1}: {found.spec.pairs[number].clean[:60]}" for number in found.numbers]
+    order = {place: found.numbers, "control": found.control_numbers}
+    texts = {name: [f"pair {at + 1}: {found.spec.pairs[at].clean[:60]}" for at in order[name]] for name in values}
     band = None if control is None else band_of(control)
     shown = plots.strip_plot(
         values, texts, f"{place}, pair by pair", "change (logits)", None if band is None else (band.low, band.high)
     )
-    n_pairs = len(found.numbers)
-    point_chart(shown, "strip_plot", lambda point: pick(found.numbers[point % n_pairs]))
+    flat = [number for name in values for number in order[name]]
+    point_chart(shown, "strip_plot", lambda point: pick(flat[point]))
     st.caption(
         "Shaded: the control's band over all cells. Click a point for its pair, a cell of the map for another place."
     )

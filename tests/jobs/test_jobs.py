@@ -74,6 +74,42 @@ def test_a_jobs_result_is_the_functions_own(tiny: ex.Model, service: JobService)
     assert np.array_equal(found.right, (alone.clean > 0) & (alone.corrupt < 0))
 
 
+def test_a_pair_that_is_not_finite_is_named_and_the_others_stand(tiny: ex.Model, service: JobService) -> None:
+    spec = spec_of(tiny)
+    huge = (ex.Scale(ex.MlpOut(1), 1e300), ex.Scale(ex.Resid(2, "resid_pre"), 1e300))
+    stacks = [((), ())] * len(spec.pairs)
+    stacks[2] = (huge, huge)
+    spec = PatchingSpec(**(vars(spec) | {"stacks": tuple(stacks)}))
+    job = service.submit(spec, "")
+    assert service.wait(job, 60) and service.store.job(job).state == "done"
+    found = service.result(job, tiny)
+    assert found.numbers == tuple(number for number in range(len(spec.pairs)) if number != 2)
+    assert "pair 3." in found.effects["noising"].notes[-1] and np.isfinite(found.controls["denoising"].by_pair).all()
+    alone = ex.activation_patching(tiny, [pair for pair in spec.pairs if pair != spec.pairs[2]], direction="noising")
+    assert np.allclose(found.effects["noising"].by_pair, alone.by_pair, atol=1e-12)
+    nothing = PatchingSpec(**(vars(spec) | {"stacks": ((huge, huge),) * len(spec.pairs)}))
+    job = service.submit(nothing, "")
+    assert service.wait(job, 60) and service.store.job(job).state == "done"
+    with pytest.raises(ex.ExplorerError, match="no effect to show"):
+        service.result(job, tiny)
+
+
+def test_a_pair_without_a_partner_has_no_control_with_other_prompts(tiny: ex.Model, service: JobService) -> None:
+    spec = spec_of(tiny, 8, control="prompts", directions=("noising",))
+    alone = [shard for shard in shards_of(tiny, spec) if len(shard) == 1]
+    assert alone, "the pairs of this test have one of a length of its own"
+    job = service.submit(spec, "")
+    assert service.wait(job, 60) and service.store.job(job).state == "done"
+    found = service.result(job, tiny)
+    missing = set(found.numbers) - set(found.control_numbers)
+    assert missing == {number for shard in alone for number in shard}
+    assert len(found.controls["noising"].by_pair) == len(found.control_numbers)
+    some = found.only(np.arange(len(found.numbers)) != found.control_numbers[0])
+    assert some.control_numbers == found.control_numbers[1:] and len(some.controls["noising"].by_pair) == len(
+        some.control_numbers
+    )
+
+
 def test_a_spec_survives_its_record(tiny: ex.Model) -> None:
     stack = (ex.Patch(ex.Head(0, 1), TWIN), ex.Noise((1, 2)), ex.Scale(ex.MlpOut(1), 0.5, (3,)))
     spec = PatchingSpec(**(vars(spec_of(tiny)) | {"stacks": (((), stack),) * 8, "control": None}))

@@ -135,5 +135,11 @@ def test_receivers_stand_in_their_columns(tiny_models) -> None:
 
 
 def test_a_strip_has_a_point_a_pair() -> None:
-    shown = plots.strip_plot({"a": np.arange(3.0), "control": np.zeros(2)}, ["p", "q", "r"], "t", "y", (-0.1, 0.1))
+    shown = plots.strip_plot(
+        {"a": np.arange(3.0), "control": np.zeros(2)},
+        {"a": ["p", "q", "r"], "control": ["p", "r"]},
+        "t",
+        "y",
+        (-0.1, 0.1),
+    )
     assert len(shown.x) == 5 and shown.hovers[0].startswith("a\np") and abs(shown.x[3] - 1) < 0.3

@@ -97,6 +97,7 @@ def test_tasks_prints_a_line_a_task_and_writes_the_pairs(tmp_path: Path, capsys)
     assert "no task 'nonsense'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_train_writes_model_and_card(tmp_path: Path, capsys, monkeypatch, shipped_tokenizer) -> None:
     small = replace(RECIPES["small-world-nano"], steps=3, n_documents=600, batch=4, d_model=32, opening_steps=1)
     monkeypatch.setitem(RECIPES, "small-world-nano", small)

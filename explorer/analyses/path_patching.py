@@ -112,7 +112,7 @@ def path_patching(
             the sender.
         direction: "noising" puts the corrupt value into the clean run, "denoising" the clean one into the corrupt run.
         mlps: whether MLPs between sender and receivers pass the change on ("recomputed"), or only the stream does ("frozen").
-        norms: "frozen" keeps the base run's scale in every norm of step 1, and in the final norm if the logits receive.
+        norms: "frozen" keeps the base run's scale in the norms in front of receivers and MLPs, the final one too if the logits receive.
 
     Raises `SiteError`, `InterventionError` (a receiver that reads before the sender writes), `PairError`, `AnswerError`;
     `BridgeError` for frozen norms on the bridge.

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import streamlit as st
 
 from explorer.analyses.activation_patching import plan_of
-from explorer.core.errors import ExplorerError
+from explorer.core.errors import ExplorerError, PairError
 from explorer.core.pairs import ContrastPair
 from explorer.engine.contrasts import Stack, contrasts
+from explorer.engine.sweep_plan import SweepSite
 from explorer.jobs.patching import BOTH, PatchingSpec
 from explorer.jobs.store import Stored
 from explorer.prompts.pair_files import COLUMNS, PairFile, read_pairs
@@ -22,7 +23,7 @@ from explorer.ui.state import Workbench
 from explorer.ui.sweeps import stack_of
 from explorer.ui.terms import help_for
 
-SOURCE, FILE = "_pair_source", "_pair_file"
+SOURCE, FILE, REFUSED = "_pair_source", "_pair_file", "_run_refused"
 RUN_AT_MOST = 2000
 """Pairs of one run."""
 SAMPLED = 3
@@ -90,7 +91,7 @@ def what_is_run(bench: Workbench) -> str:
         sites = [site for site in SITES if site != "neurons"]
         st.selectbox(
             "What is patched", sites, format_func=SITES.__getitem__, width=260,
-            **session.bound("patch_site", bench.patch_site if bench.patch_site in sites else "head_out"),
+            **session.bound("patch_site", site_of(bench)),
         )  # fmt: skip
         offered = [name for name in CONTROLS if not (bench.by_position and name == "positions")]
         control: str = st.selectbox(
@@ -99,6 +100,11 @@ def what_is_run(bench: Workbench) -> str:
         )  # fmt: skip
         st.toggle("By position", help="For pairs of one length.", **session.bound("by_position", bench.by_position))
     return control
+
+
+def site_of(bench: Workbench) -> SweepSite:
+    """What a run patches: neurons, of which there are very many, belong to the Sweep view."""
+    return "head_out" if bench.patch_site == "neurons" else bench.patch_site
 
 
 def stack_words(bench: Workbench) -> str:
@@ -166,44 +172,47 @@ def cost_of(desk: Desk, pairs: Sequence[ContrastPair], control: str) -> str:
     bench = desk.bench
     lengths = {len(desk.model.tokenize(pair.clean, bench.bos)) for pair in pairs} if bench.by_position else {0}
     if len(lengths) > 1:
-        raise_unequal(sorted(lengths))
+        raise PairError(
+            f"By position, all prompts must be equally long; these have {', '.join(map(str, sorted(lengths)))} tokens. Switch "
+            "“By position” off."
+        )
 
     def make() -> tuple[float, int, int]:
         step = max(1, len(pairs) // SAMPLED)
         costs = []
         for pair in pairs[::step][:SAMPLED]:
             found = contrasts(desk.model, pair, lambda one, side: stack_of(bench.entries, one, side), bench.bos)
-            costs.append(plan_of(desk.model, found, bench.patch_site, "noising", by_position=bench.by_position).cost)
+            costs.append(plan_of(desk.model, found, site_of(bench), "noising", by_position=bench.by_position).cost)
         seconds = sum(cost.seconds for cost in costs) / len(costs)
         return seconds, max(cost.bytes for cost in costs), costs[0].runs
 
-    key = ("run_cost", tuple(pairs[:: max(1, len(pairs) // SAMPLED)][:SAMPLED]), bench.patch_site, bench.by_position, bench.entries)  # fmt: skip
+    key = ("run_cost", tuple(pairs[:: max(1, len(pairs) // SAMPLED)][:SAMPLED]), site_of(bench), bench.by_position, bench.entries)  # fmt: skip
     seconds, size, cells = desk.model.remember(key, make, lambda made: 100)
     total = 2 * seconds * len(pairs) * CONTROL_SHARE[control]
     spent = f"{total:.0f} s" if total < 120 else f"{total / 60:.0f} min" if total < 7200 else f"{total / 3600:.1f} h"
     return f"{2 * cells * len(pairs):,} patched runs and their control, about {spent}, {size / 1e6:,.0f} MB."
 
 
-def raise_unequal(lengths: Sequence[int]) -> None:
-    from explorer.core.errors import PairError
-
-    raise PairError(
-        f"By position, all prompts must be equally long; these have {', '.join(map(str, lengths))} tokens. Switch “By position” off."
-    )
-
-
 def start(desk: Desk, chosen: Chosen, control: str) -> None:
-    bench, info = desk.bench, desk.model.info
-    spec = PatchingSpec(
-        bench.model, info.dtype, info.weight_hash, tuple(chosen.pairs), bench.patch_site, bench.by_position, BOTH,
-        None if control == "none" else control, stacks_of(bench, chosen.pairs), bench.task_seed, bench.bos,  # type: ignore[arg-type]
-    )  # fmt: skip
-    session.update(job=SERVICE.submit(spec, f"{chosen.title}: {SITES[bench.patch_site]}"))
+    """Queue the run; what goes wrong is told where runs are listed."""
+    bench, info, site = desk.bench, desk.model.info, site_of(desk.bench)
+    st.session_state.pop(REFUSED, None)
+    try:
+        spec = PatchingSpec(
+            bench.model, info.dtype, info.weight_hash, tuple(chosen.pairs), site, bench.by_position, BOTH,
+            None if control == "none" else control, stacks_of(bench, chosen.pairs), bench.task_seed, bench.bos,  # type: ignore[arg-type]
+        )  # fmt: skip
+        session.update(job=SERVICE.submit(spec, f"{chosen.title}: {SITES[site]}"))
+    except ExplorerError as error:
+        st.session_state[REFUSED] = str(error)
 
 
 def runs(desk: Desk) -> None:
     """Runs of this model on this machine, newest first."""
     st.markdown("**Runs**", help="Runs go on when the page is left, and stay on this machine. One runs at a time for each model; clicks go first.")  # fmt: skip
+    if REFUSED in st.session_state:
+        st.error("The run was not started.", icon=":material/error:")
+        st.text(st.session_state[REFUSED])
     try:
         found = [job for job in SERVICE.store.jobs() if job.model == desk.bench.model]
     except ExplorerError as error:

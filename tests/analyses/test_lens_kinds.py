@@ -87,6 +87,7 @@ def test_the_tuned_lens_follows_its_formula_under_interventions(tiny: Model, mon
     assert np.array_equal(found.prob[-1], ex.logit_lens(tiny, PROMPT, STACK).prob[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.truth
 def test_where_the_rest_of_the_network_is_affine_training_reaches_the_output(tmp_path, data) -> None:
     """No norms, no attention and linear MLPs: h_final is affine in h_0, so a tuned lens has KL 0; the logit lens has not."""
@@ -96,6 +97,7 @@ def test_where_the_rest_of_the_network_is_affine_training_reaches_the_output(tmp
     assert record["kl_tuned"][0] < 0.02 * record["kl_logit"][0] and record["kl_logit"][0] > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.truth
 def test_training_lowers_the_kl_resumes_and_is_found(data, monkeypatch, tiny_directories) -> None:
     model = load_model("small-world-nano")

@@ -31,6 +31,7 @@ def test_years_are_asked_in_single_digits_where_numbers_split(smollm2, nano) -> 
     assert {len(pair.answer) for pair in draw_pairs(nano.tokenizer, "greater_than", 20).pairs} == {2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["ioi", "capital", "induction"])
 def test_a_real_model_gets_most_pairs_right_and_the_measure_is_that_of_single_runs(smollm2, task: str) -> None:
     result = ex.task_pairs(smollm2, task, 12)

@@ -169,6 +169,7 @@ def test_eap_is_exact_in_a_linear_model() -> None:
     assert estimate.count_nonzero() > len(places) / 4
 
 
+@pytest.mark.slow
 def test_integrated_edges_out_of_the_input_sum_to_the_whole_change(any_model: Model) -> None:
     """Completeness of EAP-IG: Σ over edges that leave the embedding = m(corrupt) − m(clean); not so for plain EAP."""
     mode = mode_of(any_model, FAR)

@@ -34,6 +34,7 @@ def metric(logits: torch.Tensor) -> torch.Tensor:
     return logits[0, -1, ANSWER] - logits[0, -1, DISTRACTOR]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ORDINARY)
 @pytest.mark.parametrize(("site", "by_position"), SWEEPS, ids=str)
 def test_sweeps_equal_transformer_lens(tiny_models, family: str, site: str, by_position: bool) -> None:

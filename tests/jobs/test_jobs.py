@@ -175,6 +175,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.slow
 def test_a_killed_server_loses_no_finished_pair(tiny: ex.Model, store: Store) -> None:
     import json
 

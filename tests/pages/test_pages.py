@@ -120,6 +120,7 @@ def test_prompts_that_cannot_run_leave_the_page_standing(open_page, name, text, 
         assert "Next token" in words(app)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAGES)
 def test_an_address_does_not_call_the_hub_but_its_reader_may(open_page, name) -> None:
     app = open_page(name, model=f"some-lab/{name}", **PAIR, do=["L1H2:zero"])

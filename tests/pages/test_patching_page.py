@@ -178,6 +178,20 @@ def test_a_dataset_run_from_start_to_drill_down(open_page, tiny_directories) -> 
     assert SERVICE.store.job(job) is None and "not on this machine" in words(app) and not app.exception
 
 
+def test_a_run_that_cannot_be_kept_is_told_in_place(open_page, monkeypatch) -> None:
+    from explorer.core.errors import JobError
+
+    app = patching(open_page, patch_view="Dataset", patch_site="neurons", model="small-world")
+    assert app.selectbox(key="w_patch_site").value == "head_out" and "1,280 patched runs" in words(app)
+
+    def full(*arguments) -> str:
+        raise JobError("the disk is full")
+
+    monkeypatch.setattr(SERVICE.store, "add", full)
+    app.button(key="start_run").click().run()
+    assert "the disk is full" in words(app) and not app.exception
+
+
 def test_pairs_of_several_lengths_cannot_run_by_position(open_page, tiny_directories) -> None:
     app = patching(open_page, patch_view="Dataset", by_position="True")
     from explorer.ui.models import POOL

@@ -182,6 +182,7 @@ def test_a_direction_of_the_illusion_model_flips_the_answer_without_carrying_it(
 # ---- planted dictionary
 
 
+@pytest.mark.slow
 def test_a_topk_autoencoder_finds_every_planted_atom() -> None:
     """40 of 40 atoms at cosine > .95; FVE is 0 for the mean and 1 for the identity (Gao et al. 2024 for TopK).
 

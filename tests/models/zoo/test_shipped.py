@@ -90,6 +90,7 @@ def test_small_world_repeats_random_tokens() -> None:
     assert repeats(loaded("small-world"), seed=5) >= 0.97
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "key", ["small-world-nano", *(pytest.param(key, marks=pytest.mark.slow) for key in ("small-world", "attn-only-2l"))]
 )
@@ -154,6 +155,7 @@ def test_induction_needs_the_previous_token_head_and_the_induction_heads_togethe
 # ---- variants
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", TUNINGS)
 def test_a_variant_does_what_it_was_taught_and_the_base_does_not(key: str) -> None:
     own, base = (

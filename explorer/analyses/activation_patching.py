@@ -23,7 +23,7 @@ from explorer.engine.interventions import Noise
 from explorer.engine.model import Model
 from explorer.engine.sweep import never, run_sweep
 from explorer.engine.sweep_plan import CHUNK_POSITIONS, SweepPlan, SweepSite, plan_sweep
-from explorer.metrics.effects import Effects
+from explorer.metrics.effects import Effects, axes_of, noted
 from explorer.models.info import Progress
 from explorer.prompts.tokens import Bos
 
@@ -197,19 +197,18 @@ def summarise(
     texts = [side.tokens for each in found for side in (each.clean, each.corrupt)]
     result = ActivationPatching(
         by_pair=(patched - base[:, None]).reshape(-1, *plan.shape), clean=clean, corrupt=corrupt, site=site,
-        direction=direction, notes=tuple(told), provenance=model.provenance(texts, found[0].corrupt.stack),
+        direction=direction, notes=(), provenance=model.provenance(texts, found[0].corrupt.stack),
         partial=partial, **shape_of(plan, site),
     )  # fmt: skip
-    return replace(result, notes=(*([result.refusal] if result.refusal else []), *told))
+    return noted(result, *told)
 
 
 def shape_of(plan: SweepPlan, site: str) -> dict[str, Any]:
     """Names and places of a result's axes."""
     first = plan.cells[0]
-    part_name = {"neurons": "neuron", "k": "kv_head", "v": "kv_head"}.get(site, "head")
     places = dict.fromkeys(cell.position for cell in plan.cells if cell.position is not None)
     return {
-        "axes": ("layer", *[part_name] * (first.index is not None), *["pos"] * (first.position is not None)),
+        "axes": axes_of(site, first.index is not None, first.position is not None),
         "layers": tuple(dict.fromkeys(cell.layer for cell in plan.cells)),
         "positions": tuple(places),
     }

@@ -7,7 +7,7 @@ above all).  It says where to look; `activation_patching` says what is so.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast, get_args
 
 import numpy as np
@@ -23,7 +23,7 @@ from explorer.engine.interventions import Noise
 from explorer.engine.model import Model
 from explorer.engine.sweep import never
 from explorer.engine.sweep_plan import SweepSite
-from explorer.metrics.effects import Effects
+from explorer.metrics.effects import Effects, axes_of, noted
 from explorer.models.info import Progress
 from explorer.prompts.tokens import Bos
 
@@ -69,16 +69,15 @@ def attribution_patching(
         if cancelled():
             break
     clean, corrupt = objectives(model, found[: len(rows)])
-    part_name = {"neurons": "neuron", "k": "kv_head", "v": "kv_head"}.get(site, "head")
     parts = kind in (*BY_HEAD, "pattern", "neurons")
     length = len(found[0].clean.tokens)
     result = AttributionPatching(
         np.stack(rows), clean, corrupt, str(site), direction,
-        ("layer", *[part_name] * parts, *["pos"] * by_position), tuple(chosen),
+        axes_of(site, parts, by_position), tuple(chosen),
         tuple(range(length)) if by_position else (), (),
         model.provenance([side.tokens for each in found for side in (each.clean, each.corrupt)], found[0].corrupt.stack),
     )  # fmt: skip
-    return replace(result, notes=(result.refusal,) if result.refusal else ())
+    return noted(result)
 
 
 def estimates(

@@ -62,7 +62,7 @@ def joint_patching(
     joint, single, ends = [], [], []
     for each in found:
         base, source = each.base(direction), each.source(direction)
-        edits = [values_from(model, source, [place.site], place.positions)[0] for place in places]
+        edits = values_from(model, source, places)
         before = objective(model, base, each.read)
         joint.append(objective_edited(model, base, each.read, edits) - before)
         single.append([objective_edited(model, base, each.read, [edit]) - before for edit in edits])

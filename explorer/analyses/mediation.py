@@ -24,7 +24,7 @@ from explorer.core.places import Place
 from explorer.core.provenance import Provenance
 from explorer.core.sites import Site
 from explorer.engine.contrasts import Side, contrasts, objective, objective_edited, read_objective, values_from
-from explorer.engine.edits import AnyEdit, Tape, first_layer
+from explorer.engine.edits import AnyEdit, EdgeEdit, Tape, first_layer
 from explorer.engine.forward import Start
 from explorer.engine.interventions import Noise
 from explorer.engine.model import Model
@@ -92,10 +92,7 @@ def mediation(
     found = contrasts(model, pairs, interventions, bos, noise)
     rows = []
     for each in found:
-        from_clean, from_corrupt = (
-            [values_from(model, side, [place.site], place.positions)[0] for place in chosen]
-            for side in (each.clean, each.corrupt)
-        )
+        from_clean, from_corrupt = (values_from(model, side, chosen) for side in (each.clean, each.corrupt))
         clean, corrupt = (objective(model, side, each.read) for side in (each.clean, each.corrupt))
         kept = objective_edited(model, each.corrupt, each.read, from_clean)
         again = read_objective(model, resumed(model, each.corrupt, from_clean), each.read)
@@ -113,7 +110,7 @@ def resumed(model: Model, side: Side, edits: Sequence[AnyEdit]) -> Any:
     first = first_layer(edits, model.info.n_layers)
     all_edits = (*model.edits(side.tokens, side.stack), *edits)
     start = None
-    if first > 0 and model.runtime.can_resume and not any(hasattr(edit, "sender") for edit in all_edits):
+    if first > 0 and model.runtime.can_resume and not any(isinstance(edit, EdgeEdit) for edit in all_edits):
         stream = model.activations(side.tokens, side.stack, ("resid_post",)).kept["resid_post"][first - 1]
         start = Start(first, stream[None])
     return model.runtime.run(model.batch(side.tokens.ids), Tape(all_edits, ()), start)[0]

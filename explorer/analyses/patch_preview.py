@@ -47,7 +47,7 @@ def patch_preview(
     """Patch some places of one pair together.  Raises as `activation_patching`."""
     contrast = contrasts(model, pair, interventions, bos, noise)[0]
     base, source = contrast.base(direction), contrast.source(direction)
-    edits = [values_from(model, source, [place.site], place.positions)[0] for place in places]
+    edits = values_from(model, source, places)
     plain = model.activations(base.tokens, base.stack, ("pattern",))
     final, tape = run_edited(model, base, edits, ("pattern",))
     probs = [model.unembed(stream[-1]).double().softmax(-1) for stream in (plain.final, final)]

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from explorer.core.errors import BridgeError, InterventionError, PairError
 from explorer.core.pairs import ContrastPair
+from explorer.core.places import Place
 from explorer.core.provenance import Provenance
 from explorer.core.sites import AttnOut, Edge, Embed, Head, HeadPart, KeyValue, Logits, MlpIn, MlpOut, Receiver, Sender
 from explorer.engine.contrasts import (
@@ -195,7 +196,7 @@ def sent(model: Model, source: Side, sender: Sender) -> list[Edit]:
     if isinstance(sender, Embed):
         value = model.activations(source.tokens, source.stack, ("resid_pre",)).kept["resid_pre"][0]
         return [Edit("resid_pre", 0, None, tuple(range(len(value))), "set", value)]
-    return values_from(model, source, [sender])
+    return values_from(model, source, [Place(sender)])
 
 
 def receive(model: Model, carried: Carried, receiver: Receiver) -> Edit:

@@ -14,16 +14,15 @@ from torch import Tensor
 
 from explorer.core.errors import AnswerError, NotFiniteError, PairError, SiteError
 from explorer.core.pairs import ContrastPair
-from explorer.core.sites import Site
+from explorer.core.places import Place
 from explorer.engine.edits import AnyEdit, Edit, Kind, Tape, part
 from explorer.engine.fitting import address
-from explorer.engine.interventions import Intervention, Noise, as_stack
+from explorer.engine.interventions import Noise, Stack, as_stack
 from explorer.engine.model import Model
 from explorer.prompts.pairs import check_aligned
 from explorer.prompts.tokens import Bos, Tokens
 
 Direction = Literal["denoising", "noising"]
-Stack = tuple[Intervention, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,16 +116,17 @@ def objectives(
     return np.array(clean), np.array([objective(model, each.corrupt, each.read) for each in found])
 
 
-def values_from(model: Model, side: Side, sites: Sequence[Site], positions: Sequence[int] | None = None) -> list[Edit]:
-    """Edits that set sites to their values in one run, at all or chosen positions."""
+def values_from(model: Model, side: Side, places: Iterable[Place]) -> list[Edit]:
+    """Edits that set places to their values in one run."""
     found = []
-    for site in sites:
-        kind, layer, index = address(site, model.info)
+    for place in places:
+        kind, layer, index = address(place.site, model.info)
         kept = model.activations(side.tokens, side.stack, (kind,)).kept[kind]
         if layer not in kept:
-            raise SiteError(f"{site}: {model.info.title} has none.")
-        places = tuple(range(len(side.tokens)) if positions is None else map(side.tokens.place, positions))
-        found.append(Edit(kind, layer, index, places, "set", part(kept[layer][None], kind, index)[0][list(places)]))
+            raise SiteError(f"{place.site}: {model.info.title} has none.")
+        tokens = side.tokens
+        at = tuple(range(len(tokens))) if place.position is None else (tokens.place(place.position),)
+        found.append(Edit(kind, layer, index, at, "set", part(kept[layer][None], kind, index)[0][list(at)]))
     return found
 
 

@@ -139,6 +139,7 @@ class EdgePatch:
 
 SiteIntervention = Ablate | Patch | Scale | Steer | Freeze | Noise
 Intervention = SiteIntervention | EdgePatch
+Stack = tuple[Intervention, ...]
 TYPES: dict[str, type] = SITE_TYPES | {
     type_.__name__: type_ for type_ in (Ablate, Patch, Scale, Steer, Freeze, Noise, EdgePatch)
 }

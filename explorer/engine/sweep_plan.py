@@ -18,7 +18,7 @@ from torch import Tensor
 from explorer.core.errors import InterventionError, PairError, SiteError
 from explorer.engine.backends import Engine
 from explorer.engine.edits import AnyEdit, EdgeEdit, Kind, Tape
-from explorer.engine.interventions import Intervention, uses_own_values
+from explorer.engine.interventions import Stack, uses_own_values
 from explorer.engine.model import Model
 from explorer.engine.variants import Cell
 from explorer.models.decoder import Decoder
@@ -29,7 +29,6 @@ SweepSite = Literal[
     "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "head_out", "z", "q", "k", "v", "pattern", "neurons"
 ]  # fmt: skip
 """`head_out` and `z` are one patch: what a head writes is z times its part of W_O."""
-Stack = tuple[Intervention, ...]
 Values = dict[int, Float[Tensor, "prompt pos *rest"]]
 """New values of the swept activation, by layer."""
 CHUNK_POSITIONS = 4096

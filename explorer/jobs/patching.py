@@ -20,12 +20,12 @@ from explorer.analyses.activation_patching import (
 from explorer.core.errors import JobError, NotFiniteError, PairError
 from explorer.core.pairs import ContrastPair
 from explorer.core.records import from_record, to_record
-from explorer.engine.contrasts import Direction, Stack
-from explorer.engine.interventions import TYPES
+from explorer.engine.contrasts import Direction
+from explorer.engine.interventions import TYPES, Stack
 from explorer.engine.model import Model
 from explorer.engine.sweep import never
 from explorer.engine.sweep_plan import CHUNK_POSITIONS, PROMPTS_AT_ONCE, SweepSite
-from explorer.metrics.effects import Effects, only
+from explorer.metrics.effects import Effects, noted, only
 from explorer.prompts.tokens import Bos
 
 Arrays = dict[str, np.ndarray]
@@ -177,8 +177,7 @@ def gather(
     effects: dict[Direction, ActivationPatching] = {}
     controls: dict[Direction, Effects] = {}
     for way in spec.directions:
-        made = ActivationPatching(direction=way, **rows_of(shards, all_shards, f"{way} effect"), **shape)
-        effects[way] = replace(made, notes=(made.refusal,) if made.refusal else ())
+        effects[way] = noted(ActivationPatching(direction=way, **rows_of(shards, all_shards, f"{way} effect"), **shape))
         if control := rows_of(shards, all_shards, f"{way} control"):
             controls[way] = ActivationPatching(direction=way, control=spec.control, **control, **shape)
     controlled = [shard for shard in shards if f"{spec.directions[0]} control" in shards[shard]]
@@ -199,11 +198,7 @@ def without_failed(found: DatasetPatching) -> DatasetPatching:
     names = ", ".join(failed[:12]) + ("…" if len(failed) > 12 else "")
     note = f"Left out, as an activation is not finite (NaN or infinite) under them: pair{'s' if len(failed) > 1 else ''} {names}."
     kept = found.only(finite)
-    return replace(kept, effects={way: replace(each, notes=notes_of(each, note)) for way, each in kept.effects.items()})
-
-
-def notes_of(effects: ActivationPatching, note: str) -> tuple[str, ...]:
-    return (*([effects.refusal] if effects.refusal else []), note)
+    return replace(kept, effects={way: noted(each, note) for way, each in kept.effects.items()})
 
 
 def rows_of(shards: Mapping[int, Arrays], all_shards: Sequence[Sequence[int]], name: str) -> dict[str, Any]:

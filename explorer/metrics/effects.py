@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from explorer.core.errors import StateError
 from explorer.core.places import Place, parse_place, site_name
 from explorer.core.provenance import Provenance
 from explorer.engine.contrasts import Direction
@@ -92,11 +93,14 @@ class Effects:
 
     def cell(self, name: str) -> int | None:
         """The number of the cell with a place's name; None where there is none."""
-        layer = name[1:].partition("H")[0].partition("K")[0].partition("N")[0].partition(".")[0].partition("@")[0]
-        if not layer.isdigit() or int(layer) not in self.layers:
+        try:
+            layer = parse_place(name).site.layer
+        except StateError:
+            return None
+        if layer not in self.layers:
             return None
         width = self.raw.size // len(self.layers)
-        first = self.layers.index(int(layer)) * width
+        first = self.layers.index(layer) * width
         return next((cell for cell in range(first, first + width) if str(self.place(cell)) == name), None)
 
     def interval(
@@ -132,6 +136,17 @@ AnyEffects = TypeVar("AnyEffects", bound=Effects)
 def only(effects: AnyEffects, rows: np.ndarray) -> AnyEffects:
     """Some of the pairs, by a mask over them."""
     return replace(effects, by_pair=effects.by_pair[rows], clean=effects.clean[rows], corrupt=effects.corrupt[rows])
+
+
+def noted(effects: AnyEffects, *told: str) -> AnyEffects:
+    """With notes: first why there is no normalised effect, where there is none."""
+    return replace(effects, notes=(*([effects.refusal] if effects.refusal else []), *told))
+
+
+def axes_of(site: str, parts: bool, by_position: bool) -> tuple[str, ...]:
+    """Names of the axes of effects on a site: layer; then its part, where it has parts; then pos."""
+    part = {"neurons": "neuron", "k": "kv_head", "v": "kv_head"}.get(site, "head")
+    return ("layer", *[part] * parts, *["pos"] * by_position)
 
 
 def gates(denoising: Effects, noising: Effects) -> np.ndarray:

@@ -29,7 +29,6 @@ class Layout:
     """Number of the cell, counted along `raw.ravel()`."""
     y_labels: tuple[str, ...]
     x_labels: tuple[str, ...]
-    x_title: str
     y_title: str
     hidden: int
     """Cells that are not shown: weaker rows, and positions at which nothing can differ."""
@@ -52,17 +51,17 @@ def layout_of(effects: Effects, rank_by: np.ndarray, texts: Sequence[str], first
     cells = cells[..., skipped:]
     tokens = tuple(position_label(texts[at], at) for at in effects.positions[skipped:])
     if axes == ("layer",):
-        return Layout(cells[:, None], layers, (effects.site,), "", "layer", 0)
+        return Layout(cells[:, None], layers, (effects.site,), "layer", 0)
     if axes == ("layer", "pos"):
-        return Layout(cells, layers, tokens, "", "layer", effects.raw.size - cells.size)
+        return Layout(cells, layers, tokens, "layer", effects.raw.size - cells.size)
     if len(axes) == 2 and axes[1] != "neuron":
         letter = {"head": "H", "kv_head": "KV"}[axes[1]]
-        return Layout(cells, layers, tuple(f"{letter}{at}" for at in range(shape[1])), "", "layer", 0)
+        return Layout(cells, layers, tuple(f"{letter}{at}" for at in range(shape[1])), "layer", 0)
     rows = cells.reshape(shape[0] * shape[1], -1)
     size = np.abs(np.nan_to_num(rank_by.ravel()))[rows].max(1)
     kept = np.sort(np.argsort(-size, kind="stable")[:MOST_ROWS])
     labels = tuple(str(effects.place(int(rows[row, 0]))).partition("@")[0] for row in kept)
-    return Layout(rows[kept], labels, tokens or (effects.site,), "", "", int(effects.raw.size - rows[kept].size))
+    return Layout(rows[kept], labels, tokens or (effects.site,), "", int(effects.raw.size - rows[kept].size))
 
 
 def effect_map(
@@ -78,12 +77,11 @@ def effect_map(
     selected: int | None = None,
     collected: Sequence[int] = (),
     ablated: Sequence[int] = (),
-    limit: float | None = None,
 ) -> Heatmap:
     """Values by cell; those not `measured` are hatched.  Colours are centred on `neutral`: what no patch at all would give."""
     index = layout.index
     shown = values.ravel()[index].astype(float)
-    reach = symmetric_limit(shown - neutral) if limit is None else limit
+    reach = symmetric_limit(shown - neutral)
     marks: list[Mark] = []
     for cells, color in ((ablated, "ablated"), (collected, "pinned"), ([selected], "selected")):
         places = [layout.find(cell) for cell in cells if cell is not None]
@@ -99,7 +97,7 @@ def effect_map(
         high=neutral + reach,
         palette="diverging",
         legend=legend,
-        x_title=layout.x_title,
+        x_title="",
         y_title=layout.y_title,
         x_labels=[(at, layout.x_labels[at]) for at in range(0, len(layout.x_labels), step)],
         y_labels=list(enumerate(layout.y_labels)),

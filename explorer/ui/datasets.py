@@ -8,7 +8,8 @@ import streamlit as st
 from explorer.analyses.activation_patching import plan_of
 from explorer.core.errors import ExplorerError, PairError
 from explorer.core.pairs import ContrastPair
-from explorer.engine.contrasts import Stack, contrasts
+from explorer.engine.contrasts import contrasts
+from explorer.engine.interventions import Stack
 from explorer.engine.sweep_plan import SweepSite
 from explorer.jobs.patching import BOTH, PatchingSpec
 from explorer.jobs.store import Stored

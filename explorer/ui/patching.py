@@ -108,11 +108,7 @@ def controls(desk: Desk) -> None:
 
 def live_maps(desk: Desk, found: Sequence[Sweep]) -> None:
     """The heatmaps, drawn again while sweeps run."""
-
-    def draw(now: Sequence[Sweep]) -> None:
-        maps(desk, now)
-
-    while_running(desk, found, 0.5, draw)
+    while_running(desk, found, 0.5, lambda now: maps(desk, now))
 
 
 def live_scatter(desk: Desk, found: Sequence[Sweep]) -> None:

@@ -5,27 +5,29 @@
 A mask of ones is the clean run, of zeros the corrupt run; a circuit is a mask that keeps its edges.  Path patching,
 circuits with their complement corrupted, and (as the mask's gradient) edge attribution are all this one function
 (Goldowsky-Dill et al. 2023; Syed et al. 2023; Miller et al. 2024).  Biases are in the corrupt run's inputs and drop out.
+What an edge carries that is not kept can also be zero, or its writer's mean: then those take the corrupt writes' place.
 
 1. The corrupt run is cached: what every writer writes, and the stream at every reading point.
 2. Layer by layer, readers' inputs give queries, keys, values and MLP inputs of their own, norms recomputed.
 3. Positions before the first token that differs cannot change: they are left out, their keys and values reused.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from explorer.core.errors import InterventionError, NotFiniteError
 from explorer.engine.edge_graph import EdgeGraph
-from explorer.engine.edits import Edit, Kind, Tape
+from explorer.engine.edits import AnyEdit, EdgeEdit, Edit, Kind, Tape
 from explorer.engine.forward import (
     KeyValues,
     Rotation,
     embed,
     forward,
+    head_weight,
     mix,
     neurons,
     norm,
@@ -34,7 +36,8 @@ from explorer.engine.forward import (
     write_attention,
     write_mlp,
 )
-from explorer.engine.interventions import Intervention, uses_own_values
+from explorer.engine.fitting import receiver_of, sender_of
+from explorer.engine.interventions import AblationKind, Intervention, uses_own_values
 from explorer.engine.model import Model
 from explorer.engine.variants import Prefix, read_logits
 from explorer.models.decoder import Block, Linear, Norm
@@ -43,6 +46,7 @@ from explorer.prompts.tokens import Tokens
 
 Mask = Float[Tensor, "mask reader writer"] | Float[Tensor, "mask reader writer pos"]
 """1 keeps an edge, 0 corrupts it; anything between is allowed.  With a last axis, position by position of the reader."""
+PROMPTS_AT_ONCE = 8
 NODE_KINDS: tuple[Kind, ...] = ("q", "k", "v", "pattern", "z", "neurons", "mlp_out")
 
 
@@ -68,8 +72,18 @@ class EdgeMode:
         clean: Sequence[Tokens],
         corrupt: Sequence[Tokens],
         interventions: tuple[Intervention, ...] = (),
+        ablation: AblationKind = "resample",
+        means: Float[Tensor, "writer pos d_model"] | None = None,
+        whole: bool = False,
     ) -> None:
-        """Runs the corrupt prompts once.  `BridgeError` on the bridge, `InterventionError` for a stack that edge mode cannot hold."""
+        """Runs the corrupt prompts once.  `BridgeError` on the bridge, `InterventionError` for a stack that edge mode cannot hold.
+
+        Args:
+            ablation: what edges that are not kept carry: what their writer writes on the corrupt prompt ("resample"), nothing
+                ("zero"), or its mean at that position ("mean").
+            means: for "mean": see `mean_writes`; None for the mean over these prompts, clean and corrupt.
+            whole: compute all positions, also those that no mask can change.
+        """
         self.model, self.decoder = model, model.decoder("A graph of edges")
         for one, other in zip(clean, corrupt, strict=True):
             check_aligned(one, other)
@@ -81,22 +95,32 @@ class EdgeMode:
         )
         differ = (self.clean != self.corrupt).any(0)
         own = any(uses_own_values(item) for item in interventions)
-        self.start = 0 if own or not differ.any() else int(differ.nonzero()[0])
+        everywhere = whole or own or ablation != "resample" or not differ.any()
+        self.start = 0 if everywhere else int(differ.nonzero()[0])
         """First position that any mask can change."""
         with torch.no_grad():
             self.base = self.written(self.corrupt)
+            if ablation == "zero":
+                self.base = self.rewritten(torch.zeros_like(self.base.writes))
+            if ablation == "mean":
+                means = mean_writes(model, [*clean, *corrupt]) if means is None else means
+                self.base = self.rewritten(means.expand_as(self.base.writes))
+            self.open, self.added = self.patched_edges()
 
     def edits_of(
         self, clean: Sequence[Tokens], corrupt: Sequence[Tokens], interventions: tuple[Intervention, ...]
-    ) -> tuple[Edit, ...]:
-        """Edits of nodes that all prompts share; the stream itself is no node, and edges have their mask."""
+    ) -> tuple[AnyEdit, ...]:
+        """Edits of nodes and edges that all prompts share; the stream itself is neither."""
         first, *others = (self.model.edits(tokens, interventions) for tokens in (*clean, *corrupt))
         found = []
         for number, edit in enumerate(first):
-            if not isinstance(edit, Edit) or edit.kind not in NODE_KINDS:
+            if isinstance(edit, Edit) and edit.kind not in NODE_KINDS:
                 raise InterventionError(
-                    f"{interventions[number]}: in a graph of edges, interventions act on its nodes ({', '.join(NODE_KINDS)})."
+                    f"{interventions[number]}: in a graph of edges, interventions act on its nodes ({', '.join(NODE_KINDS)}) "
+                    "or edges."
                 )
+            if isinstance(edit, EdgeEdit) and edit.positions is not None:
+                raise InterventionError(f"{interventions[number]}: in a graph of edges, an edge is changed at all positions.")
             if not all(edit.same_as(other[number]) for other in others):
                 raise InterventionError(
                     f"{interventions[number]} puts other values into each prompt; in a graph of edges that would hide "
@@ -104,6 +128,40 @@ class EdgeMode:
                 )
             found.append(edit)
         return tuple(found)
+
+    def rewritten(self, writes: Float[Tensor, "pair writer pos d_model"]) -> Written:
+        """The base as if its writers had written something else: the streams follow, biases stay."""
+        change, done = writes - self.base.writes, 1
+        total = change[:, 0].clone()
+        before, between = [], []
+        n_attention = self.decoder.n_heads if self.graph.info.heads_add_up else 1
+        for layer in range(self.decoder.n_layers):
+            before.append(self.base.before[layer] + total)
+            if self.decoder.parallel:
+                between.append(self.base.between[layer] + total)
+            total += change[:, done : done + n_attention].sum(1)
+            done += n_attention
+            if not self.decoder.parallel:
+                between.append(self.base.between[layer] + total)
+            if self.graph.has_mlp:
+                total += change[:, done]
+                done += 1
+        return Written(writes, before, between, self.base.final + total, self.base.past)
+
+    def patched_edges(self) -> tuple[Bool[Tensor, "reader writer"], dict[int, Tensor]]:
+        """Edges that a mask decides on, without those that the stack sets; and what these add to a reader's base input."""
+        undecided, added = self.graph.exists.clone(), {}
+        for edit in self.edits:
+            if isinstance(edit, EdgeEdit):
+                reader = self.graph.reader_index[receiver_of(edit)]
+                writer = self.graph.writer_index.get(sender_of(edit))
+                if writer is None:
+                    raise InterventionError(f"{sender_of(edit)} is no writer of this graph; use its heads, each edge apart.")
+                value = edit.source if edit.head is None else edit.source @ head_weight(self.decoder, edit.layer, edit.head).T
+                change = value[self.start :].to(self.base.final) - self.base.writes[:, writer]
+                added[reader] = added.get(reader, 0) + change
+                undecided[reader, writer] = False
+        return undecided, added
 
     def written(self, ids: Int[Tensor, "pair pos"]) -> Written:
         """Run prompts in the ordinary way and keep what edge mode needs."""
@@ -113,6 +171,8 @@ class EdgeMode:
         )
         tape = Tape(self.edits, wanted)
         final = forward(decoder, ids, tape, past=past)
+        for change in tape.arriving.get(("logits", 0), {}).values():
+            final = final - change  # the stream itself: what the logits alone get of it comes with their mask
         kept = {
             kind: [layers[layer][:, self.start :] for layer in sorted(layers)] for kind, layers in tape.kept.items()
         }
@@ -147,11 +207,17 @@ class EdgeMode:
 
     def run(self, mask: Mask) -> Float[Tensor, "mask pair d_model"]:
         """The stream that the logits read at the last position."""
+        return self.run_all(mask)[0][:, :, -1]
+
+    def run_all(
+        self, mask: Mask, wanted: Iterable[Kind] = ()
+    ) -> tuple[Float[Tensor, "mask pair pos d_model"], "Rows", Tape]:
+        """The stream that the logits read; what every writer changed; and a tape with activations of the `NODE_KINDS` wanted."""
         decoder, base, n_pairs = self.decoder, self.base, len(self.clean)
         rows = Rows(self, mask)
         rows.add(embed(decoder, self.clean)[:, self.start :][:, None].repeat(len(mask), 1, 1, 1))
         turn = rotation(decoder.rotary, self.start, base.final.shape[1], base.final.dtype)
-        tape, past = Tape(self.edits, (), self.start), Prefix(base.past, self.start)
+        tape, past = Tape(self.edits, wanted, self.start), Prefix(base.past, self.start)
         for layer, block in enumerate(decoder.blocks):
             counts = [decoder.n_heads, decoder.n_kv_heads, decoder.n_kv_heads]
             streams = rows.read(base.before[layer], sum(counts))
@@ -165,12 +231,12 @@ class EdgeMode:
                 hidden = neurons(block.mlp, norm(mlp_in, block.norm_mlp), decoder.activation)
                 hidden = tape("neurons", layer, hidden)
                 rows.add(tape("mlp_out", layer, write_mlp(decoder, layer, hidden))[:, None])
-        last = rows.read(base.final, 1)[:, 0, -1]
-        if not torch.isfinite(last).all():
+        final = rows.read(base.final, 1)[:, 0]
+        if not torch.isfinite(final[:, -1]).all():
             raise NotFiniteError(
                 f"{rows.first_not_finite(self.graph)} is not finite (NaN or infinite) under this mask."
             )
-        return last.view(len(mask), n_pairs, -1)
+        return final.view(len(mask), n_pairs, *final.shape[1:]), rows, tape
 
     def attend(
         self, layer: int, block: Block, streams: Sequence[Tensor], tape: Tape, past: Prefix, turn: Rotation
@@ -194,7 +260,8 @@ class Rows:
 
     def __init__(self, mode: EdgeMode, mask: Mask) -> None:
         mask = mask.to(mode.base.final)
-        self.base, self.mask = mode.base, mask * mode.graph.exists.to(mask)[..., *(None,) * (mask.ndim - 3)]
+        self.base, self.mask = mode.base, mask * mode.open.to(mask)[..., *(None,) * (mask.ndim - 3)]
+        self.added = mode.added
         self.n_pairs = len(mode.clean)
         self.written, self.readers_done = 0, 0
         _, n_writers, length, width = self.base.writes.shape
@@ -227,7 +294,8 @@ class Rows:
         self, stream: Float[Tensor, "pair pos d_model"], n_readers: int
     ) -> Float[Tensor, "row reader pos d_model"]:
         """The next readers' inputs: the corrupt run's stream, and what their kept edges change."""
-        mask = self.mask[:, self.readers_done : self.readers_done + n_readers, : self.written]
+        first = self.readers_done
+        mask = self.mask[:, first : first + n_readers, : self.written]
         self.readers_done += n_readers
         mask = mask.repeat_interleave(self.n_pairs, 0)
         changes = self.changes()
@@ -235,7 +303,22 @@ class Rows:
             added = torch.einsum("brwt,bwtd->brtd", mask[..., -changes.shape[2] :], changes)
         else:
             added = (mask @ changes.flatten(2)).view(*mask.shape[:2], *changes.shape[2:])
+        for reader, change in self.added.items():
+            if first <= reader < self.readers_done:
+                added[:, reader - first] += change.repeat(len(self.mask), 1, 1)
         return stream.repeat(len(self.mask), 1, 1)[:, None] + added
+
+
+@torch.no_grad()
+def mean_writes(model: Model, texts: Sequence[Tokens]) -> Float[Tensor, "writer pos d_model"]:
+    """What each writer writes at each position, on average over prompts of one length, without interventions."""
+    total: Tensor | None = None
+    for first in range(0, len(texts), PROMPTS_AT_ONCE):
+        part = texts[first : first + PROMPTS_AT_ONCE]
+        found = EdgeMode(model, part, part).base.writes.sum(0)
+        total = found if total is None else total + found
+    assert total is not None
+    return total / len(texts)
 
 
 def project_each(x: Float[Tensor, "row head pos d_model"], weights: Linear) -> Float[Tensor, "row pos head d_head"]:

@@ -27,6 +27,8 @@ from explorer.core.sites import (
 from explorer.engine.edits import BY_HEAD, AnyEdit, EdgeEdit, Edit, Kind, ReceiverKind, SenderKind, part
 from explorer.engine.interventions import (
     Ablate,
+    EdgeAblate,
+    EdgeIntervention,
     EdgePatch,
     Freeze,
     Intervention,
@@ -71,10 +73,11 @@ def compile_edits(
     """Edits of a stack on one prompt; raises `SiteError` or `InterventionError` for what does not fit."""
     fitting = Fitting(info, tokens, reference, embedding_sd)
     for item in stack:
-        if isinstance(item, EdgePatch):
+        if isinstance(item, EdgeIntervention):
             check_not_cut(item, stack, info)
     return tuple(
-        compile_edge(item, fitting) if isinstance(item, EdgePatch) else compile_edit(item, fitting) for item in stack
+        compile_edge(item, fitting) if isinstance(item, EdgeIntervention) else compile_edit(item, fitting)
+        for item in stack
     )
 
 
@@ -87,11 +90,7 @@ def compile_edit(item: SiteIntervention, fitting: Fitting) -> Edit:
         case Ablate(how="mean"):
             return Edit(kind, layer, index, positions, "set", mean_value(item, fitting, where))
         case Ablate(how="resample"):
-            if len(item.reference) != 1:
-                raise InterventionError(
-                    f"{item}: resampling needs exactly one reference prompt, got {len(item.reference)}."
-                )
-            return copied(item, fitting, where, positions, item.reference[0])
+            return copied(item, fitting, where, positions, one_reference(item))
         case Patch(source=source):
             return copied(item, fitting, where, positions, source)
         case Freeze():
@@ -118,7 +117,13 @@ def copied(
     return Edit(kind, layer, index, places, "set", other[list(places)])
 
 
-def mean_value(item: Ablate, fitting: Fitting, where: Address) -> Tensor:
+def one_reference(item: Ablate | EdgeAblate) -> str:
+    if len(item.reference) != 1:
+        raise InterventionError(f"{item}: resampling needs exactly one reference prompt, got {len(item.reference)}.")
+    return item.reference[0]
+
+
+def mean_value(item: Ablate | EdgeAblate, fitting: Fitting, where: Address) -> Tensor:
     """[1, width] mean over all positions of the reference prompts."""
     if where[0] == "pattern":
         raise InterventionError(
@@ -158,16 +163,28 @@ def noise(
     return places, "add", item.scale * fitting.embedding_sd() * drawn
 
 
-def compile_edge(item: EdgePatch, fitting: Fitting) -> EdgeEdit:
+def compile_edge(item: EdgeIntervention, fitting: Fitting) -> EdgeEdit:
     sender_kind, sender_layer, head = sender_place(item.edge.sender, fitting.info)
     receiver_kind, receiver_layer, index = receiver_place(item.edge, fitting.info)
     check_order(item.edge, fitting.info)
     positions = resolve_positions(item, len(fitting.tokens))
     kind: Kind = "resid_pre" if sender_kind == "embed" else sender_kind
-    source = fitting.values(item.source, (kind, sender_layer, head))
-    places = range(len(fitting.tokens)) if positions is None else positions
-    check_lengths(item, len(fitting.tokens), len(source), places, positions is None)
+    source = edge_value(item, fitting, (kind, sender_layer, head), positions)
     return EdgeEdit(sender_layer, sender_kind, head, receiver_kind, receiver_layer, index, source, positions)
+
+
+def edge_value(item: EdgeIntervention, fitting: Fitting, where: Address, positions: tuple[int, ...] | None) -> Tensor:
+    """What the receiver gets in the sender's place, [pos, width]."""
+    length = len(fitting.tokens)
+    if isinstance(item, EdgeAblate) and item.how == "zero":
+        return torch.zeros_like(fitting.values(fitting.tokens.text, where))
+    if isinstance(item, EdgeAblate) and item.how == "mean":
+        return mean_value(item, fitting, where).expand(length, -1)
+    if isinstance(item, EdgeAblate) and item.how != "resample":
+        raise InterventionError(f"Unknown ablation {item.how!r}: choose zero, mean or resample.")
+    source = fitting.values(item.source if isinstance(item, EdgePatch) else one_reference(item), where)
+    check_lengths(item, length, len(source), range(length) if positions is None else positions, positions is None)
+    return source
 
 
 def sender_place(sender: Sender, info: ModelInfo) -> tuple[SenderKind, int, int | None]:
@@ -212,6 +229,31 @@ def receiver_place(edge: Edge, info: ModelInfo) -> tuple[ReceiverKind, int, int 
     )
 
 
+def sender_of(edit: EdgeEdit) -> Sender:
+    """The inverse of `sender_place`."""
+    match edit.sender:
+        case "embed":
+            return Embed()
+        case "z":
+            return Head(edit.layer, edit.head or 0)
+        case "attn_out":
+            return AttnOut(edit.layer)
+    return MlpOut(edit.layer)
+
+
+def receiver_of(edit: EdgeEdit) -> Receiver:
+    """The inverse of `receiver_place`."""
+    layer, index = edit.receiver_layer, edit.receiver_index or 0
+    match edit.receiver:
+        case "q":
+            return HeadPart(layer, index, "q")
+        case "k" | "v":
+            return KeyValue(layer, index, edit.receiver)
+        case "mlp_in":
+            return MlpIn(layer)
+    return Logits()
+
+
 Time = tuple[int, int]
 """Layer, and place in it: 0 what attention reads, 1 what attention has written, 2 what the MLP has written."""
 
@@ -239,10 +281,10 @@ def check_order(edge: Edge, info: ModelInfo) -> None:
         )
 
 
-def check_not_cut(item: EdgePatch, stack: Sequence[Intervention], info: ModelInfo) -> None:
-    """A stack that patches an edge and replaces the stream between its ends contradicts itself."""
+def check_not_cut(item: EdgeIntervention, stack: Sequence[Intervention], info: ModelInfo) -> None:
+    """A stack that changes an edge and replaces the stream between its ends contradicts itself."""
     for other in stack:
-        if isinstance(other, EdgePatch) or not (replaces(other) and isinstance(other.site, Resid)):
+        if isinstance(other, EdgeIntervention) or not (replaces(other) and isinstance(other.site, Resid)):
             continue
         time = other.site.layer, ("resid_pre", "resid_mid", "resid_post").index(other.site.kind)
         if write_time(item.edge.sender, info) <= time <= read_time(item.edge.receiver, info):

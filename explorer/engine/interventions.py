@@ -137,11 +137,29 @@ class EdgePatch:
         return f"patch edge {self.edge}{in_words(self.positions)}"
 
 
+@dataclass(frozen=True)
+class EdgeAblate:
+    """Replace what one receiver gets from one sender: by zero, by the sender's mean, or by what it writes on another prompt.
+
+    `how` and `reference` as in `Ablate`; all else of what the receiver reads stays.
+    """
+
+    edge: Edge
+    how: AblationKind = "zero"
+    positions: tuple[int, ...] | None = None
+    """Positions at which the receiver reads; None for all."""
+    reference: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.how}-ablate edge {self.edge}{in_words(self.positions)}"
+
+
 SiteIntervention = Ablate | Patch | Scale | Steer | Freeze | Noise
-Intervention = SiteIntervention | EdgePatch
+EdgeIntervention = EdgePatch | EdgeAblate
+Intervention = SiteIntervention | EdgeIntervention
 Stack = tuple[Intervention, ...]
 TYPES: dict[str, type] = SITE_TYPES | {
-    type_.__name__: type_ for type_ in (Ablate, Patch, Scale, Steer, Freeze, Noise, EdgePatch)
+    type_.__name__: type_ for type_ in (Ablate, Patch, Scale, Steer, Freeze, Noise, EdgePatch, EdgeAblate)
 }
 """For `core.records.from_record`."""
 
@@ -164,7 +182,8 @@ def replaces(item: Intervention) -> bool:
 
 def uses_own_values(item: Intervention) -> bool:
     """Whether what an intervention puts in depends on the prompt that is run."""
-    return isinstance(item, Freeze) or (isinstance(item, Ablate) and item.how == "mean" and not item.reference)
+    means = isinstance(item, Ablate | EdgeAblate) and item.how == "mean"
+    return isinstance(item, Freeze) or (means and not item.reference)
 
 
 def overridden(stack: Sequence[Intervention]) -> dict[int, int]:
@@ -179,7 +198,7 @@ def overridden(stack: Sequence[Intervention]) -> dict[int, int]:
 
 
 def covers(later: Intervention, item: Intervention) -> bool:
-    if isinstance(later, EdgePatch) or isinstance(item, EdgePatch) or later.site != item.site:
+    if isinstance(later, EdgeIntervention) or isinstance(item, EdgeIntervention) or later.site != item.site:
         return False
     return later.positions is None or (item.positions is not None and set(item.positions) <= set(later.positions))
 
@@ -188,7 +207,7 @@ def prompts_of(stack: Iterable[Intervention]) -> tuple[str, ...]:
     """Every other prompt that a stack reads values from, in order of appearance."""
     texts: list[str] = []
     for item in stack:
-        if isinstance(item, Ablate):
+        if isinstance(item, Ablate | EdgeAblate):
             texts += item.reference
         elif isinstance(item, Patch | EdgePatch):
             texts.append(item.source)

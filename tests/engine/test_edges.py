@@ -10,9 +10,9 @@ from explorer.core.errors import BridgeError, InterventionError, NotFiniteError,
 from explorer.core.pairs import ContrastPair
 from explorer.core.sites import AttnOut, Edge, Embed, Head, HeadPart, KeyValue, Logits, MlpIn, MlpOut, Resid
 from explorer.engine.edge_graph import EdgeGraph
-from explorer.engine.edges import EdgeMode
+from explorer.engine.edges import EdgeMode, mean_writes
 from explorer.engine.gradients import activation_gradients, edge_scores, logit_difference
-from explorer.engine.interventions import Ablate, EdgePatch, Freeze, Patch, Scale
+from explorer.engine.interventions import Ablate, EdgeAblate, EdgePatch, Freeze, Patch, Scale
 from explorer.engine.model import Model, load_model
 from explorer.models.info import ModelInfo
 from tests.conftest import PROMPT, TWIN
@@ -279,3 +279,41 @@ def test_a_stack_that_cuts_its_own_edge_contradicts_itself(tiny: Model) -> None:
 def test_gemma_heads_are_no_summands(tiny_models) -> None:
     with pytest.raises(InterventionError, match=r"Use L0.attn_out as the sender"):
         logits_of(tiny_models["gemma2"], PROMPT, (EdgePatch(Edge(Head(0, 0), Logits()), TWIN),))
+
+
+@pytest.mark.parametrize("how", ["zero", "mean", "resample"])
+def test_what_edges_carry_that_are_not_kept(any_model: Model, how) -> None:
+    """Each way of ablating: all edges are the clean run; all edges out of one node cut are that node's own ablation."""
+    clean, corrupt = any_model.tokenize(PROMPT), any_model.tokenize(FAR)
+    mode = EdgeMode(any_model, [clean], [corrupt], (), how)
+    assert (masked(mode, mask_of(mode))[0] - logits_of(any_model, PROMPT)).abs().max() < 1e-9
+    for number, writer in list(enumerate(mode.graph.writers))[1::3]:
+        mask = mask_of(mode)
+        mask[:, :, number] = 0
+        if how == "mean":  # the mean at each position, which no single intervention gives: patch it in by hand
+            means = mean_writes(any_model, [clean, corrupt])
+            both = EdgeMode(any_model, [clean, corrupt], [clean, corrupt]).base.writes
+            assert (means - both.mean(0)).abs().max() < 1e-12
+            continue
+        stack = (Ablate(writer, how, reference=(FAR,) if how == "resample" else ()),)
+        assert (masked(mode, mask)[0] - logits_of(any_model, PROMPT, stack)).abs().max() < 1e-9, writer
+    if how == "mean" and not any_model.info.parallel:
+        last = mask_of(mode)
+        last[:, -1] = 0  # the logits alone read means: the unembedding of their sum and the biases
+        written = EdgeMode(any_model, [clean], [clean]).base
+        final = written.final[0] + (mean_writes(any_model, [clean, corrupt]) - written.writes[0]).sum(0)
+        assert (masked(mode, last)[0] - any_model.unembed(final[-1])).abs().max() < 1e-9
+
+
+@pytest.mark.parametrize("how", ["zero", "mean", "resample"])
+def test_a_changed_edge_is_the_edge_cut_in_that_way(any_model: Model, how) -> None:
+    """An edge of the stack in edge mode = the same intervention in an ordinary run, under the full and the empty mask."""
+    mode = mode_of(any_model, FAR)
+    heads = [number for number, writer in enumerate(mode.graph.writers) if isinstance(writer, Head | AttnOut)]
+    places = [(len(mode.graph.readers) - 1, heads[0]), (mode.graph.reader_index[HeadPart(2, 1, "q")], heads[-1] // 2)]
+    edges = [mode.graph.edge(*place) for place in places]
+    stack = tuple(EdgeAblate(edge, how, reference=(TWIN,) if how == "resample" else (PROMPT, FAR)) for edge in edges)
+    under = mode_of(any_model, FAR, stack)
+    assert (masked(under, mask_of(under))[0] - logits_of(any_model, PROMPT, stack)).abs().max() < 1e-9
+    assert (masked(under, mask_of(under, 0.0))[0] - logits_of(any_model, FAR, stack)).abs().max() < 1e-9
+    assert (logits_of(any_model, PROMPT, stack) - logits_of(any_model, PROMPT)).abs().max() > 1e-6

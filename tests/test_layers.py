@@ -16,6 +16,7 @@ LAYERS = (
     "prompts",
     "engine",
     "metrics",
+    "circuits",
     "analyses",
     "training",
     "plots",

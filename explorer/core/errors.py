@@ -93,6 +93,10 @@ class JobError(ExplorerError):
     """A job that cannot be run, kept or read."""
 
 
+class CircuitError(ExplorerError):
+    """A circuit that cannot be found, read or judged."""
+
+
 class StateError(ExplorerError):
     """An address or record that cannot be read."""
 

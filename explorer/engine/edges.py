@@ -62,6 +62,11 @@ class Written:
     final: Float[Tensor, "pair pos d_model"]
     past: KeyValues
 
+    @property
+    def nbytes(self) -> int:
+        past = (tensor for layer in self.past.layers.values() for tensor in layer)
+        return sum(tensor.nbytes for tensor in (self.writes, *self.before, *self.between, self.final, *past))
+
 
 class EdgeMode:
     """Contrast pairs of one length, ready to run under any mask of edges."""

@@ -69,9 +69,12 @@ def run_with_gradient(
 
 
 def edge_scores(
-    mode: EdgeMode, score: ScoreOf, steps: int = 1
-) -> tuple[Float[Tensor, "pair reader writer"], Float[Tensor, " pair"]]:
-    """EAP of every edge (EAP-IG for `steps` > 1), and the objective on the clean run (for EAP-IG on the last midpoint)."""
+    mode: EdgeMode, score: ScoreOf, steps: int = 1, by_position: bool = False
+) -> tuple[Float[Tensor, "pair reader writer *pos"], Float[Tensor, " pair"]]:
+    """EAP of every edge (EAP-IG for `steps` > 1), and the objective on the clean run (for EAP-IG on the last midpoint).
+
+    With `by_position`, a last axis holds the positions from `mode.start` on, which add up to the edge's score.
+    """
     corrupt, clean = (embed(mode.decoder, ids)[:, mode.start :] for ids in (mode.corrupt, mode.clean))
     points = [1.0] if steps == 1 else [(step + 0.5) / steps for step in range(steps)]
     total: Tensor | None = None
@@ -81,7 +84,7 @@ def edge_scores(
     assert total is not None
     with torch.no_grad():
         writes = mode.written(mode.clean).writes if steps > 1 else writes_of(mode, clean, tape)
-        return score_edges(mode, total / len(points), mode.base.writes - writes), value
+        return score_edges(mode, total / len(points), mode.base.writes - writes, by_position), value
 
 
 def writes_of(mode: EdgeMode, embedded: Stream, tape: Tape) -> Float[Tensor, "pair writer pos d_model"]:
@@ -90,9 +93,13 @@ def writes_of(mode: EdgeMode, embedded: Stream, tape: Tape) -> Float[Tensor, "pa
     return mode.writes(embedded, z, mlp_out)
 
 
-def score_edges(mode: EdgeMode, gradients: Tensor, change: Tensor) -> Float[Tensor, "pair reader writer"]:
+def score_edges(
+    mode: EdgeMode, gradients: Tensor, change: Tensor, by_position: bool = False
+) -> Float[Tensor, "pair reader writer *pos"]:
     """The product of every reader's gradient and every writer's change, where the edge exists."""
     exists = mode.graph.exists.to(gradients.device)
+    if by_position:
+        return torch.einsum("brtd,bwtd->brwt", gradients, change) * exists[..., None]
     return (gradients.flatten(2) @ change.flatten(2).mT) * exists
 
 

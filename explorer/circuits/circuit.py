@@ -50,11 +50,11 @@ class PlacedEdge:
 
 
 def parse_edge(name: str) -> PlacedEdge:
-    """The edge of a name such as `L0H1->L1H2.k` or `L0H1->L1H2.k@5`; `StateError` or `CircuitError` for other text."""
+    """The edge of a name such as `L0H1->L1KV2.k` or `L0H1->L1KV2.k@5`; `StateError` or `CircuitError` for other text."""
     sender, arrow, rest = name.replace("→", ARROW).partition(ARROW)
     receiver, at, position = rest.strip().partition("@")
     if not arrow or (at and not (position.isascii() and position.isdigit() and len(position) <= 6)):
-        raise CircuitError(f"{name[:60]!r} names no edge. Expected names like L0H1->L1H2.k, embed->L0.mlp_in or L3H1->logits.")
+        raise CircuitError(f"{name[:60]!r} names no edge. Expected names like L0H1->L1KV2.k, embed->L0.mlp_in or L3H1->logits.")
     return PlacedEdge(Edge(parse_sender(sender.strip()), parse_receiver(receiver)), int(position) if at else None)
 
 

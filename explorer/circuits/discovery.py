@@ -107,9 +107,10 @@ class Discovery:
                 return [list(range(first, min(first + PRUNING_PIECE, self.spec.steps))) for first in ends]
         return self.runs.chunks
 
-    def run_piece(self, number: int, before: Arrays | None, cancelled: Callable[[], bool] = never) -> Arrays | None:
+    def run_piece(
+        self, work: Sequence[int], before: Arrays | None, cancelled: Callable[[], bool] = never
+    ) -> Arrays | None:
         """One piece; `before` is the result of the piece before it, which sequential methods go on from.  None: cancelled."""
-        work = self.pieces()[number]
         match self.spec.method:
             case "acdc":
                 return self.acdc_piece(work, before, cancelled)
@@ -125,7 +126,7 @@ class Discovery:
 
     def acdc_piece(self, work: Sequence[int], before: Arrays | None, cancelled: Callable[[], bool]) -> Arrays | None:
         kept = self.runs.graph.exists.float() if before is None else torch.from_numpy(before["kept"].copy())
-        scores = np.zeros(tuple(self.runs.graph.exists.shape)) if before is None else before["scores"].copy()
+        scores = np.zeros(tuple(self.runs.graph.exists.shape), dtype=np.float32) if before is None else before["scores"].copy()
         order = acdc.visiting_order(self.runs)
         rises = acdc.acdc_part(self.runs, [order[number] for number in work], kept, self.spec.threshold, cancelled)
         if rises is None:
@@ -210,10 +211,10 @@ def edge_attribution(
     discovery = Discovery(model, checked(spec))
     done: dict[int, Arrays] = {}
     pieces = discovery.pieces()
-    for number in range(len(pieces)):
+    for number, work in enumerate(pieces):
         if progress is not None:
             progress(number / len(pieces), f"{method}: piece {number + 1} of {len(pieces)}")
-        made = discovery.run_piece(number, done.get(number - 1))
+        made = discovery.run_piece(work, done.get(number - 1))
         assert made is not None  # nothing cancels it here
         done[number] = made
     found = discovery.result(done)

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from explorer.core.errors import ExplorerError, JobError
 from explorer.engine.model import Model, load_model
-from explorer.jobs.patching import Arrays, PatchingSpec, read_spec, run_shard, write_spec
+from explorer.jobs.kinds import Spec, one_after_the_other, read_spec, run_shard, write_spec
+from explorer.jobs.patching import Arrays
 from explorer.jobs.turns import SMALL_CHUNK
 
 ExecutorName = Literal["local", "ray"]
@@ -19,21 +20,41 @@ RETRIES = 3
 
 
 def run_local(
-    model: Model, spec: PatchingSpec, shards: Mapping[int, Sequence[int]], save: Save, cancelled: Callable[[], bool]
+    model: Model,
+    spec: Spec,
+    shards: Mapping[int, Sequence[int]],
+    save: Save,
+    cancelled: Callable[[], bool],
+    before: Arrays | None = None,
 ) -> None:
-    """One shard after the other; in small chunks, so that others get their turn."""
-    for number, pairs in shards.items():
+    """One shard after the other; in small chunks, so that others get their turn.
+
+    `before` is the result of the last shard that is there, where shards go on from one another.
+    """
+    for number, units in shards.items():
         if cancelled():
             return
-        result = run_shard(model, spec, pairs, cancelled, SMALL_CHUNK)
-        if result is not None:
-            save(number, result)
+        result = run_shard(model, spec, units, cancelled, SMALL_CHUNK, before)
+        if result is None:
+            return
+        save(number, result)
+        before = result if one_after_the_other(spec) else None
 
 
 def run_on_ray(
-    model: Model, spec: PatchingSpec, shards: Mapping[int, Sequence[int]], save: Save, cancelled: Callable[[], bool]
+    model: Model,
+    spec: Spec,
+    shards: Mapping[int, Sequence[int]],
+    save: Save,
+    cancelled: Callable[[], bool],
+    before: Arrays | None = None,
 ) -> None:
-    """All shards at once; Ray runs a shard again whose worker was lost.  `JobError` where Ray is missing or fails."""
+    """All shards at once; Ray runs a shard again whose worker was lost.  `JobError` where Ray is missing or fails.
+
+    Shards that go on from one another run in this process.
+    """
+    if one_after_the_other(spec):
+        return run_local(model, spec, shards, save, cancelled, before)
     ray = started_ray()
     remote = ray.remote(max_retries=RETRIES)(work)
     record = ray.put(write_spec(spec))

@@ -6,11 +6,13 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from explorer.core.errors import ExplorerError
 from explorer.engine.model import Model
 from explorer.jobs.executors import EXECUTORS, ExecutorName
-from explorer.jobs.patching import Arrays, DatasetPatching, PatchingSpec, gather, read_spec, shards_of, write_spec
+from explorer.jobs.kinds import Spec, kind_of, one_after_the_other, read_spec, write_spec
+from explorer.jobs.patching import Arrays
 from explorer.jobs.store import Store
 from explorer.jobs.turns import Rank, give_way
 
@@ -25,6 +27,7 @@ class Running:
     id: str
     model: str
     pairs: int
+    """Units of work: pairs, or what a discovery visits."""
     done: int = 0
     stage: str = "Waiting for its turn"
     stop: threading.Event = field(default_factory=threading.Event)
@@ -57,10 +60,11 @@ class JobService:
         self.closing = threading.Event()
         atexit.register(self.close)
 
-    def submit(self, spec: PatchingSpec, title: str) -> str:
-        """Queue a job; its id."""
-        name = self.store.add(title, spec.model, write_spec(spec), len(spec.pairs))
-        self.enqueue(Running(name, spec.model, len(spec.pairs)))
+    def submit(self, spec: Spec, title: str, units: int | None = None) -> str:
+        """Queue a job; its id.  `units`: how much there is to do; None for a unit a pair."""
+        units = len(spec.pairs) if units is None else units
+        name = self.store.add(title, spec.model, write_spec(spec), units)
+        self.enqueue(Running(name, spec.model, units))
         return name
 
     def resume(self, job: str) -> None:
@@ -84,10 +88,11 @@ class JobService:
         running = self.running.get(job)
         return running is None or running.finished.wait(timeout)
 
-    def result(self, job: str, model: Model) -> DatasetPatching | None:
-        """What is finished so far."""
+    def result(self, job: str, model: Model) -> Any:
+        """What is finished so far, as the job's kind gathers it (`DatasetPatching`, `EdgeScores`); None where that is nothing."""
         spec = read_spec(self.store.spec(job))
-        return gather(model, spec, self.store.shards(job), shards_of(model, spec))
+        kind = kind_of(spec)
+        return kind.gather(model, spec, self.store.shards(job), kind.shards(model, spec))
 
     def close(self) -> None:
         """Leave off where this process ends: what is under way is interrupted, and can be resumed."""
@@ -135,12 +140,14 @@ class JobService:
         self.store.set_state(job.id, "running")
         job.stage = "Loading the model"
         model, spec = self.get_model(job.model), read_spec(self.store.spec(job.id))
-        shards, there = dict(enumerate(shards_of(model, spec))), self.store.finished(job.id)
+        shards, there = dict(enumerate(kind_of(spec).shards(model, spec))), self.store.finished(job.id)
         job.done = job.first = sum(len(shards[number]) for number in there)
-        job.started, job.stage = time.monotonic(), "Patching"
+        job.started, job.stage = time.monotonic(), kind_of(spec).stage
+        chained = one_after_the_other(spec)
+        before = self.store.shards(job.id)[max(there)] if chained and there else None
 
         def save(number: int, result: Arrays) -> None:
-            self.store.save(job.id, number, len(shards[number]), result)
+            self.store.save(job.id, number, len(shards[number]), result, replacing=chained)
             job.done += len(shards[number])
 
         def cancelled() -> bool:
@@ -148,4 +155,4 @@ class JobService:
             return job.stop.is_set() or self.closing.is_set()
 
         missing = {number: pairs for number, pairs in shards.items() if number not in there}
-        EXECUTORS[self.executor](model, spec, missing, save, cancelled)
+        EXECUTORS[self.executor](model, spec, missing, save, cancelled, before)

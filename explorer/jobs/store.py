@@ -43,8 +43,11 @@ class Stored:
     made: str
     """Time, UTC, to the second."""
     pairs: int
+    """Units of work: pairs, or what a discovery visits."""
     done: int
-    """Pairs whose results are there."""
+    """Units whose results are there."""
+    kind: str
+    """Type of its plain value."""
 
 
 def owner() -> str:
@@ -107,9 +110,11 @@ class Store:
                 "update jobs set state = ?, error = ?, owner = ? where id = ?", (state, error, owner(), job)
             )
 
-    def save(self, job: str, number: int, pairs: int, result: Arrays) -> None:
-        """Keep a finished shard."""
+    def save(self, job: str, number: int, pairs: int, result: Arrays, replacing: bool = False) -> None:
+        """Keep a finished shard; `replacing` those before it, which it goes on from."""
         with self.opened() as connection:
+            if replacing:
+                connection.execute("update shards set result = ? where job = ?", (save({}), job))
             connection.execute("insert or replace into shards values (?, ?, ?, ?)", (job, number, pairs, save(result)))
 
     def spec(self, job: str) -> Any:
@@ -118,6 +123,14 @@ class Store:
         if row is None:
             raise JobError(f"There is no job {job[:40]!r} on this machine.")
         return json.loads(row[0])
+
+    def same(self, spec: Any) -> str | None:
+        """The newest job of exactly this plain value."""
+        with self.opened() as connection:
+            row = connection.execute(
+                "select id from jobs where spec = ? order by made desc, rowid desc limit 1", (json.dumps(spec),)
+            ).fetchone()
+        return None if row is None else str(row[0])
 
     def shards(self, job: str) -> dict[int, Arrays]:
         with self.opened() as connection:
@@ -133,14 +146,14 @@ class Store:
         """All jobs, newest first; those whose process is gone are interrupted."""
         with self.opened() as connection:
             rows = connection.execute(
-                "select id, title, model, state, error, made, pairs, owner, "
+                "select id, title, model, state, error, made, pairs, owner, coalesce(json_extract(spec, '$.type'), ''), "
                 "(select coalesce(sum(pairs), 0) from shards where job = jobs.id) from jobs order by made desc, rowid desc"
             ).fetchall()
         found = []
-        for name, title, model, state, error, made, pairs, process, done in rows:
+        for name, title, model, state, error, made, pairs, process, kind, done in rows:
             gone = state in ("queued", "running") and not alive(process)
             now = cast("State", "interrupted" if gone else state)
-            found.append(Stored(name, title, model, now, error, made, pairs, done))
+            found.append(Stored(name, title, model, now, error, made, pairs, done, kind))
         return found
 
     def job(self, name: str) -> Stored | None:

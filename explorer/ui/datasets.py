@@ -215,7 +215,7 @@ def runs(desk: Desk) -> None:
         st.error("The run was not started.", icon=":material/error:")
         st.text(st.session_state[REFUSED])
     try:
-        found = [job for job in SERVICE.store.jobs() if job.model == desk.bench.model]
+        found = [job for job in SERVICE.store.jobs() if (job.model, job.kind) == (desk.bench.model, "PatchingSpec")]
     except ExplorerError as error:
         message("runs_error", "The runs cannot be read.", error)
         return

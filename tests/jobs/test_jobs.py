@@ -11,7 +11,8 @@ import pytest
 
 import explorer as ex
 from explorer.jobs import service as services
-from explorer.jobs.patching import PatchingSpec, read_spec, run_shard, shards_of, write_spec
+from explorer.jobs.kinds import run_shard
+from explorer.jobs.patching import PatchingSpec, read_spec, shards_of, write_spec
 from explorer.jobs.service import JobService
 from explorer.jobs.store import Store
 from explorer.jobs.turns import Rank, give_way, taking_turn
@@ -122,7 +123,7 @@ def test_finished_pairs_survive_a_cancel_and_are_not_run_again(
     spec, ran = spec_of(tiny), []
     real = run_shard
 
-    def slow(model, spec, numbers, cancelled=None, chunk=0):
+    def slow(model, spec, numbers, cancelled=None, chunk=0, before=None):
         ran.append(list(numbers))
         if len(ran) == 2:
             assert wait_until(cancelled)

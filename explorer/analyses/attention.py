@@ -26,7 +26,7 @@ from torch import Tensor
 
 from explorer.core.errors import PromptError
 from explorer.core.provenance import Provenance
-from explorer.engine.interventions import Ablate, Intervention, Scale, Steer, as_stack
+from explorer.engine.interventions import Ablate, Intervention, OnlyEdges, Scale, Steer, as_stack
 from explorer.engine.model import Model
 from explorer.prompts.random_tokens import repeated_tokens, reversed_tokens
 from explorer.prompts.tokens import Bos, Tokens
@@ -131,7 +131,7 @@ def size_of(scores: Scores) -> int:
 
 def is_portable(item: Intervention) -> bool:
     """Whether an intervention means the same on any prompt."""
-    if item.positions is not None:
+    if isinstance(item, OnlyEdges) or item.positions is not None:
         return False
     return isinstance(item, Scale | Steer) or (
         isinstance(item, Ablate) and (item.how == "zero" or (item.how == "mean" and bool(item.reference)))

@@ -21,7 +21,7 @@ from explorer.core.sites import AttnOut, Head, MlpOut, Neuron, Resid
 from explorer.engine.edits import Kind
 from explorer.engine.fitting import address
 from explorer.engine.forward import per_query_head
-from explorer.engine.interventions import EdgeIntervention, Intervention, as_stack
+from explorer.engine.interventions import EdgeIntervention, Intervention, OnlyEdges, as_stack
 from explorer.engine.model import Activations, Model
 from explorer.engine.readout import freeze_norm, from_sources, token_row
 from explorer.metrics.objectives import Objective, required_objective
@@ -106,7 +106,7 @@ def linear_decoder(model: Model) -> Decoder:
 
 
 def sets_the_stream(item: Intervention) -> bool:
-    return isinstance(item, EdgeIntervention) or isinstance(item.site, AttnOut | Resid)
+    return isinstance(item, EdgeIntervention | OnlyEdges) or isinstance(item.site, AttnOut | Resid)
 
 
 def neuron_attribution(

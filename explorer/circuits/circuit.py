@@ -14,11 +14,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from explorer.core.errors import CircuitError
+from explorer.core.places import PlacedEdge
 from explorer.core.provenance import Provenance
 from explorer.core.sites import (
     AttnOut,
-    Edge,
     Embed,
     Head,
     HeadPart,
@@ -28,34 +27,11 @@ from explorer.core.sites import (
     Receiver,
     Sender,
     parse_receiver,
-    parse_sender,
 )
 from explorer.engine.edge_graph import EdgeGraph
 
-ARROW = "->"
 Kept = Bool[np.ndarray, "reader writer place"]
 Scores = Float[np.ndarray, "reader writer place"]
-
-
-@dataclass(frozen=True)
-class PlacedEdge:
-    """An edge, at one position of its reader or (None) at all."""
-
-    edge: Edge
-    position: int | None = None
-
-    def __str__(self) -> str:
-        where = "" if self.position is None else f"@{self.position}"
-        return f"{self.edge.sender}{ARROW}{self.edge.receiver}{where}"
-
-
-def parse_edge(name: str) -> PlacedEdge:
-    """The edge of a name such as `L0H1->L1KV2.k` or `L0H1->L1KV2.k@5`; `StateError` or `CircuitError` for other text."""
-    sender, arrow, rest = name.replace("→", ARROW).partition(ARROW)
-    receiver, at, position = rest.strip().partition("@")
-    if not arrow or (at and not (position.isascii() and position.isdigit() and len(position) <= 6)):
-        raise CircuitError(f"{name[:60]!r} names no edge. Expected names like L0H1->L1KV2.k, embed->L0.mlp_in or L3H1->logits.")
-    return PlacedEdge(Edge(parse_sender(sender.strip()), parse_receiver(receiver)), int(position) if at else None)
 
 
 @dataclass(frozen=True)
@@ -98,7 +74,7 @@ class Circuit:
     @cached_property
     def senders(self) -> list[Sender]:
         """The nodes that write: the embedding, heads and MLPs with a kept edge in or out."""
-        used = self.kept.any((0, 2)) | (owners(self.graph) & self.kept.any((1, 2))).any(1)
+        used = np.asarray(self.kept.any((0, 2)) | (owners(self.graph) & self.kept.any((1, 2))).any(1))
         return [writer for writer, there in zip(self.graph.writers, used, strict=True) if there]
 
     @cached_property
@@ -168,7 +144,11 @@ def inside(made: nx.DiGraph, graph: EdgeGraph, heads: set[str], labels: dict[str
             others = [f"{writer}{at}{position}"]
             if at and reader_kind == "KeyValue":  # keys and values are read at their own and later positions
                 placed = [other.partition("@") for other in list(made)]
-                others = [f"{writer}@{where}" for who, _, where in placed if who == str(writer) and int(where) >= int(position)]
+                others = [
+                    f"{writer}@{where}"
+                    for who, _, where in placed
+                    if who == str(writer) and int(where) >= int(position)
+                ]
             for other in others:
                 add_node(made, other, writer, labels)
                 made.add_edge(name, other, kind="inside")

@@ -126,7 +126,11 @@ class Discovery:
 
     def acdc_piece(self, work: Sequence[int], before: Arrays | None, cancelled: Callable[[], bool]) -> Arrays | None:
         kept = self.runs.graph.exists.float() if before is None else torch.from_numpy(before["kept"].copy())
-        scores = np.zeros(tuple(self.runs.graph.exists.shape), dtype=np.float32) if before is None else before["scores"].copy()
+        scores = (
+            np.zeros(tuple(self.runs.graph.exists.shape), dtype=np.float32)
+            if before is None
+            else before["scores"].copy()
+        )
         order = acdc.visiting_order(self.runs)
         rises = acdc.acdc_part(self.runs, [order[number] for number in work], kept, self.spec.threshold, cancelled)
         if rises is None:
@@ -136,15 +140,11 @@ class Discovery:
         return {"kept": kept.numpy(), "scores": scores}
 
     def pruning_piece(self, work: Sequence[int], before: Arrays | None, cancelled: Callable[[], bool]) -> Arrays | None:
-        state = edge_pruning.begin(self.n_edges)
-        if before is not None:
-            names = ("log_alpha", "penalties", "moments")
-            state = edge_pruning.PruningState(*(torch.from_numpy(before[name].copy()) for name in names), step=work[0])
+        state = edge_pruning.begin(self.n_edges) if before is None else edge_pruning.restored(before, work[0])
         spec = self.spec
         if not edge_pruning.train(self.runs, state, work[-1] + 1, spec.steps, spec.target, spec.seed, cancelled):
             return None
-        tensors = {"log_alpha": state.log_alpha, "penalties": state.penalties, "moments": state.moments}
-        return {name: tensor.numpy() for name, tensor in tensors.items()}
+        return edge_pruning.kept_arrays(state)
 
     def result(self, pieces: Mapping[int, Arrays]) -> EdgeScores | None:
         """Of the pieces that are there; None where that is not enough (sequential methods need all)."""
@@ -158,8 +158,7 @@ class Discovery:
             if self.spec.method == "acdc":
                 flat = last["scores"][index[:, 0], index[:, 1]]
             else:
-                state = edge_pruning.PruningState(*(torch.from_numpy(last[name]) for name in ("log_alpha", "penalties", "moments")))
-                flat = edge_pruning.kept_scores(state, self.spec.target).numpy()
+                flat = edge_pruning.kept_scores(edge_pruning.restored(last), self.spec.target).numpy()
             return self.scores(flat[None, :, None], clean, corrupt)
         order = np.argsort([pair for number in sorted(pieces) for pair in works[number]])
         joined = {name: np.concatenate([pieces[number][name] for number in sorted(pieces)])[order] for name in ("scores", "clean", "corrupt")}  # fmt: skip

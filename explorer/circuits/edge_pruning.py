@@ -8,9 +8,10 @@ few edges; what is not kept carries the corrupt writes (interchange ablation).
 target number of edges of largest score (the threshold that a binary search would find).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -20,6 +21,7 @@ from explorer.circuits.runs import CircuitRuns
 
 LOW, HIGH, BETA = -0.1, 1.1, 2 / 3
 LEARNING_RATE, PENALTY_RATE = 0.2, 0.4
+KEPT = ("log_alpha", "penalties", "moments")
 START = 3.0
 """log α at the start: nearly all edges are open."""
 
@@ -33,6 +35,16 @@ class PruningState:
     moments: Float[Tensor, "2 edge"]
     """Adam's running means of the gradient and of its square."""
     step: int = 0
+
+
+def restored(arrays: Mapping[str, np.ndarray], step: int = 0) -> PruningState:
+    """A state that was kept."""
+    log_alpha, penalties, moments = (torch.from_numpy(arrays[name].copy()) for name in KEPT)
+    return PruningState(log_alpha, penalties, moments, step)
+
+
+def kept_arrays(state: PruningState) -> dict[str, np.ndarray]:
+    return {name: getattr(state, name).numpy() for name in KEPT}
 
 
 def begin(n_edges: int) -> PruningState:
@@ -51,7 +63,13 @@ def sampled(log_alpha: Float[Tensor, " edge"], generator: torch.Generator) -> Fl
 
 
 def train(
-    runs: CircuitRuns, state: PruningState, until: int, steps: int, target: int, seed: int, cancelled: Callable[[], bool]
+    runs: CircuitRuns,
+    state: PruningState,
+    until: int,
+    steps: int,
+    target: int,
+    seed: int,
+    cancelled: Callable[[], bool],
 ) -> bool:
     """Train up to a step; whether it got there.  `state` is changed in place."""
     index = runs.graph.exists.nonzero()
@@ -64,7 +82,9 @@ def train(
         log_alpha = state.log_alpha.clone().requires_grad_()
         chunk_number = state.step % len(runs.chunks)
         with torch.enable_grad():
-            mask = torch.zeros(runs.graph.exists.shape).index_put((index[:, 0], index[:, 1]), sampled(log_alpha, generator))
+            mask = torch.zeros(runs.graph.exists.shape).index_put(
+                (index[:, 0], index[:, 1]), sampled(log_alpha, generator)
+            )
             found = runs.mode(runs.chunks[chunk_number]).logits(mask[None])[0].log_softmax(-1)
             expected = full[chunk_number].to(found)
             kl = (expected.exp() * (expected - found)).sum(-1).mean()
@@ -74,7 +94,9 @@ def train(
             loss = kl + state.penalties[0] * missing * scale + state.penalties[1] * missing**2 * scale
             (gradient,) = torch.autograd.grad(loss, log_alpha)
         descend(state, gradient)
-        state.penalties += PENALTY_RATE * torch.stack([missing.detach(), missing.detach() ** 2]) * torch.tensor([1.0, 5.0])
+        state.penalties += (
+            PENALTY_RATE * torch.stack([missing.detach(), missing.detach() ** 2]) * torch.tensor([1.0, 5.0])
+        )
         state.penalties[1].clamp_(min=0)
     return True
 

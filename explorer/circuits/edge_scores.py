@@ -111,7 +111,13 @@ class EdgeScores:
         connected = kept if top >= self.total else on_a_path(self.graph, kept)
         isolated = int(kept.sum() - connected.sum())
         return Circuit(
-            self.graph, connected, self.dense, self.by_position, TITLES[self.method], isolated, provenance=self.provenance
+            self.graph,
+            connected,
+            self.dense,
+            self.by_position,
+            TITLES[self.method],
+            isolated,
+            provenance=self.provenance,
         )
 
     def chosen(self, top: int) -> Kept:
@@ -151,5 +157,7 @@ def spread(graph: EdgeGraph, index: Int[np.ndarray, "edge 2"], values: Float[np.
 def circuit_of(scores: EdgeScores, keep: float | int) -> Circuit:
     """The circuit of a share of the influence (a float up to 1), or of so many edges (a whole number)."""
     if isinstance(keep, bool) or (isinstance(keep, float) and not 0 < keep <= 1) or keep < 0:
-        raise CircuitError(f"keep={keep!r}: expected a share of the influence above 0 and at most 1.0, or a number of edges.")
+        raise CircuitError(
+            f"keep={keep!r}: expected a share of the influence above 0 and at most 1.0, or a number of edges."
+        )
     return scores.circuit(scores.top_for(keep) if isinstance(keep, float) else keep)

@@ -1,8 +1,8 @@
 """Changes of a circuit by hand, as short texts that an address can hold, applied in order to what a method found.
 
-    -L1H0, -L0H1->L1KV2.k      remove a node with all its edges, or an edge
-    +L1H0, +L0H1->L1KV2.k      pin: a node stays on its strongest path, an edge stays, whatever the size
-    !L1H0, !L0H1->L1KV2.k      keep only what lies on paths through it
+-L1H0, -L0H1->L1KV2.k      remove a node with all its edges, or an edge
++L1H0, +L0H1->L1KV2.k      pin: a node stays on its strongest path, an edge stays, whatever the size
+!L1H0, !L0H1->L1KV2.k      keep only what lies on paths through it
 """
 
 from dataclasses import dataclass, replace
@@ -11,17 +11,15 @@ from typing import Literal
 import numpy as np
 
 from explorer.circuits.circuit import (
-    ARROW,
     Circuit,
     Kept,
-    PlacedEdge,
     Scores,
     on_a_path,
     owners,
-    parse_edge,
     readers_of,
 )
 from explorer.core.errors import CircuitError, ExplorerError
+from explorer.core.places import ARROW, PlacedEdge, parse_edge
 from explorer.core.sites import Logits, parse_sender
 
 Change = Literal["-", "+", "!"]
@@ -42,10 +40,12 @@ def parse_edit(text: str) -> CircuitEdit:
     """The edit of a text such as `-L1H0`; `CircuitError` or `StateError` for other text."""
     change, what = text[:1], text[1:]
     if change not in CHANGES:
-        raise CircuitError(f"{text[:60]!r} is no change of a circuit. Expected - (remove), + (pin) or ! (keep only), then a node or edge.")
+        raise CircuitError(
+            f"{text[:60]!r} is no change of a circuit. Expected - (remove), + (pin) or ! (keep only), then a node or edge."
+        )
     if ARROW in what:
-        return CircuitEdit(change, edge=parse_edge(what))  # type: ignore[arg-type]
-    return CircuitEdit(change, node="logits" if what == "logits" else str(parse_sender(what)))  # type: ignore[arg-type]
+        return CircuitEdit(change, edge=parse_edge(what))
+    return CircuitEdit(change, node="logits" if what == "logits" else str(parse_sender(what)))
 
 
 def edited(circuit: Circuit, edits: tuple[CircuitEdit, ...]) -> tuple[Circuit, dict[CircuitEdit, str]]:
@@ -86,15 +86,15 @@ def places_of(circuit: Circuit, edit: CircuitEdit) -> Kept:
         raise CircuitError(f"{edit.node}: {graph.info.title} has no such node.")
     at[:, [str(writer) == edit.node for writer in graph.writers]] = True
     at[readers_of(graph, {edit.node})] = True
-    return at & graph.exists.numpy()[..., None]
+    return np.asarray(at & graph.exists.numpy()[..., None])
 
 
 def through(circuit: Circuit, kept: Kept, at: Kept) -> Kept:
     """The kept edges on a path that leads through one of some edges."""
     graph, owned = circuit.graph, owners(circuit.graph)
     chosen = kept & at
-    up, down = chosen.any(2), chosen.any(2)
-    flat = kept.any(2)
+    up, down = np.asarray(chosen.any(2)), np.asarray(chosen.any(2))
+    flat = np.asarray(kept.any(2))
     for reader in range(len(graph.readers)):  # forwards: edges behind a chosen one
         behind = (owned[:, up.any(1)]).any(1)
         up[reader] |= flat[reader] & behind
@@ -142,4 +142,4 @@ def readers_for(circuit: Circuit, node: str) -> np.ndarray:
         found[-1] = True
         return found
     names = [str(writer) for writer in circuit.graph.writers]
-    return owners(circuit.graph)[names.index(node)]
+    return np.asarray(owners(circuit.graph)[names.index(node)])

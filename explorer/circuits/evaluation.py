@@ -16,6 +16,7 @@ circuits of edges and of nodes, ablated by zero, by the mean and by resampling f
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import comb
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -36,9 +37,6 @@ from explorer.metrics.effects import SMALLEST_SPAN
 from explorer.prompts.tokens import Bos
 
 Cancelled = Callable[[], bool]
-VARIANTS: tuple[tuple[str, AblationKind], ...] = tuple(
-    (unit, how) for unit in ("edges", "nodes") for how in ("resample", "mean", "zero")  # type: ignore[misc]
-)
 RESAMPLES = 1000
 CHANCE = 0.05
 """A dataset is at chance where so many pairs or more in the right order would be seen this often by guessing."""
@@ -125,7 +123,7 @@ def refusal(clean: Float[np.ndarray, " pair"], corrupt: Float[np.ndarray, " pair
 
 def guessed(right: int, n: int) -> float:
     """P(at least so many of n right) by guessing."""
-    return sum(comb(n, k) for k in range(right, n + 1)) / 2**n
+    return float(sum(comb(n, k) for k in range(right, n + 1)) / 2**n)
 
 
 def core_scores(
@@ -166,7 +164,12 @@ def random_band(
     """The scores of `n` random circuits matched by layer and type."""
     masks = torch.stack([mask_of(kept) for kept in random_circuits(circuit, n, seed)])
     found = core_scores(runs, masks, clean, corrupt, cancelled, chunk_positions)
-    return Band(*(np.array([getattr(each, name).value for each in found]) for name in ("faithfulness", "reverse", "completeness")))
+    return Band(
+        *(
+            np.array([getattr(each, name).value for each in found])
+            for name in ("faithfulness", "reverse", "completeness")
+        )
+    )
 
 
 def variant_scores(
@@ -179,21 +182,23 @@ def variant_scores(
     """Faithfulness under each way of ablating what is outside: columns unit, ablation, faithfulness, empty (F(∅), logits)."""
     rows = []
     nothing = torch.zeros(runs.graph.exists.shape)
-    for how in ("resample", "mean", "zero"):
+    for how in get_args(AblationKind)[::-1]:
         units: dict[str, Tensor] = {"edges": circuit.mask(), "nodes": circuit.node_mask()}
-        base = runs.objective(nothing[None], how, cancelled=cancelled, chunk_positions=chunk_positions)[0]  # type: ignore[arg-type]
+        base = runs.objective(nothing[None], how, cancelled=cancelled, chunk_positions=chunk_positions)[0]
         for unit, mask in units.items():
-            found = runs.objective(mask[None], how, cancelled=cancelled, chunk_positions=chunk_positions)[0]  # type: ignore[arg-type]
+            found = runs.objective(mask[None], how, cancelled=cancelled, chunk_positions=chunk_positions)[0]
             rows.append({"unit": unit, "ablation": how, "faithfulness": Score(found - base, clean - base).value, "empty": float(base.mean())})  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def worst_variant(variants: pd.DataFrame) -> pd.Series:
-    """The variant whose faithfulness is farthest from 1: it decides."""
-    there = variants.dropna(subset=["faithfulness"])
-    if there.empty:
-        raise CircuitError("Under no ablation does the empty circuit differ from the model, so faithfulness is not defined.")
-    return there.loc[(there["faithfulness"] - 1).abs().idxmax()]
+def worst_variant(variants: pd.DataFrame) -> dict[Any, Any]:
+    """The row whose faithfulness is farthest from 1: it decides."""
+    there = variants.dropna(subset=["faithfulness"]).to_dict("records")
+    if not there:
+        raise CircuitError(
+            "Under no ablation does the empty circuit differ from the model, so faithfulness is not defined."
+        )
+    return max(there, key=lambda row: abs(row["faithfulness"] - 1))
 
 
 def node_minimality(

@@ -13,15 +13,16 @@ import io
 import json
 import math
 import re
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable
 from typing import Any
+from xml.etree import ElementTree
 
 import networkx as nx
 import numpy as np
 
-from explorer.circuits.circuit import ARROW, Circuit, Group, PlacedEdge, empty, owners, parse_edge
+from explorer.circuits.circuit import Circuit, Group, empty, owners
 from explorer.core.errors import CircuitError, ExplorerError, SiteError, StateError
+from explorer.core.places import ARROW, PlacedEdge, parse_edge
 from explorer.core.records import to_record
 from explorer.core.sites import Edge, parse_sender
 from explorer.engine.edge_graph import EdgeGraph
@@ -95,7 +96,9 @@ def read_json(text: str, graph: EdgeGraph) -> tuple[Circuit, tuple[str, ...]]:
     if record.get("format") != FORMAT or not isinstance(record.get("edges"), list):
         raise CircuitError(f'No circuit of this application: expected "format": "{FORMAT}" and a list "edges".')
     if record.get("version") != VERSION:
-        raise CircuitError(f"Version {str(record.get('version'))[:20]} of the format; this application reads version {VERSION}.")
+        raise CircuitError(
+            f"Version {str(record.get('version'))[:20]} of the format; this application reads version {VERSION}."
+        )
     rows = []
     for number, row in enumerate(record["edges"][: MOST_EDGES + 1]):
         if not isinstance(row, dict):
@@ -203,7 +206,9 @@ def joined(graph: EdgeGraph, rows: list[tuple[str, str, str, Any]], positions: i
     if problems:
         more = f"\nand {len(problems) - NAMED:,} more" if len(problems) > NAMED else ""
         raise CircuitError(
-            f"{len(problems):,} of {len(rows):,} edges do not fit {graph.info.title}:\n" + "\n".join(problems[:NAMED]) + more
+            f"{len(problems):,} of {len(rows):,} edges do not fit {graph.info.title}:\n"
+            + "\n".join(problems[:NAMED])
+            + more
         )
     there = np.isfinite(scores).any()
     return Circuit(graph, kept, np.nan_to_num(scores) if there else None, positions > 1, "from a file")

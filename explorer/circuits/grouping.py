@@ -30,7 +30,7 @@ def by_layer_band(circuit: Circuit, width: int) -> tuple[Group, ...]:
     """Heads and MLPs of `width` layers together."""
 
     def key(name: str) -> str:
-        first = int(name[1:].split("H")[0].split(".")[0]) // width * width
+        first = int(name[1:].split("H", maxsplit=1)[0].split(".", maxsplit=1)[0]) // width * width
         kind = "MLPs" if name.endswith("mlp_out") else "heads"
         return f"{kind} L{first}" if width == 1 else f"{kind} L{first}–{first + width - 1}"
 

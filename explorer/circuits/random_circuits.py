@@ -46,7 +46,9 @@ def permuted(graph: EdgeGraph, rng: np.random.Generator) -> tuple[np.ndarray, np
                 writers[graph.writer_index[Head(layer, old)]] = graph.writer_index[Head(layer, int(new))]
         for old, new in enumerate(groups):
             for kind in ("k", "v"):
-                readers[graph.reader_index[KeyValue(layer, old, kind)]] = graph.reader_index[KeyValue(layer, int(new), kind)]
+                readers[graph.reader_index[KeyValue(layer, old, kind)]] = graph.reader_index[
+                    KeyValue(layer, int(new), kind)
+                ]
     return readers, writers
 
 

@@ -7,11 +7,12 @@ import pandas as pd
 import torch
 from jaxtyping import Float
 
-from explorer.circuits.circuit import Circuit, PlacedEdge, Scores
+from explorer.circuits.circuit import Circuit, Scores
 from explorer.circuits.edge_scores import EdgeScores
 from explorer.circuits.evaluation import Score
 from explorer.circuits.runs import CircuitRuns
 from explorer.core.errors import CircuitError
+from explorer.core.places import PlacedEdge
 
 RESAMPLES = 100
 GUIDELINE = 0.8
@@ -42,7 +43,9 @@ def stability(scores: EdgeScores, top: int, resamples: int = RESAMPLES, seed: in
     `CircuitError` for fewer than two pairs, or methods that do not score pairs one by one.
     """
     if not scores.signed:
-        raise CircuitError("ACDC and edge pruning score all pairs together; run them on two datasets and compare the circuits.")
+        raise CircuitError(
+            "ACDC and edge pruning score all pairs together; run them on two datasets and compare the circuits."
+        )
     n = len(scores.by_pair)
     if n < 2:
         raise CircuitError("Stability needs at least two pairs: take a dataset.")
@@ -84,7 +87,9 @@ def held_out(scores: EdgeScores, runs: CircuitRuns, top: int, seed: int = 0) -> 
     """`CircuitError` as `stability`."""
     n = len(scores.by_pair)
     if not scores.signed or n < 4:
-        raise CircuitError("Held-out faithfulness needs a method that scores pairs one by one, and at least four pairs.")
+        raise CircuitError(
+            "Held-out faithfulness needs a method that scores pairs one by one, and at least four pairs."
+        )
     first = np.zeros(n, dtype=bool)
     first[np.random.default_rng(seed).permutation(n)[: n // 2]] = True
     circuits = [on_pairs(scores, half).circuit(top) for half in (first, ~first)]
@@ -116,15 +121,19 @@ class Comparison:
 def compare(first: Circuit, second: Circuit) -> Comparison:
     """`CircuitError` for graphs of different shape."""
     if (first.graph.writers, first.graph.readers) != (second.graph.writers, second.graph.readers):
-        raise CircuitError("These circuits belong to models of different shape, so their edges cannot be set against each other.")
+        raise CircuitError(
+            "These circuits belong to models of different shape, so their edges cannot be set against each other."
+        )
     one, other = first.kept, second.kept
     if one.shape != other.shape:  # one by position: compare which edges are there at any
-        one, other = one.any(2, keepdims=True), other.any(2, keepdims=True)
+        one, other = (np.asarray(each.any(2, keepdims=True)) for each in (one, other))
     rows = []
     for reader, writer, place in np.argwhere(one | other).tolist():
         edge = first.edge(reader, writer, place) if one is first.kept else PlacedEdge(first.graph.edge(reader, writer))
         rows.append({"edge": str(edge), "in_first": bool(one[reader, writer, place]), "in_second": bool(other[reader, writer, place])})  # fmt: skip
     a, b = set(first.nodes), set(second.nodes)
     return Comparison(
-        pd.DataFrame(rows, columns=["edge", "in_first", "in_second"]), jaccard(one, other), len(a & b) / max(1, len(a | b))
+        pd.DataFrame(rows, columns=["edge", "in_first", "in_second"]),
+        jaccard(one, other),
+        len(a & b) / max(1, len(a | b)),
     )

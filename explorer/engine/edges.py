@@ -22,6 +22,7 @@ from torch import Tensor
 from explorer.core.errors import InterventionError, NotFiniteError
 from explorer.engine.edge_graph import EdgeGraph
 from explorer.engine.edits import AnyEdit, EdgeEdit, Edit, Kind, Tape
+from explorer.engine.fitting import receiver_of, sender_of
 from explorer.engine.forward import (
     KeyValues,
     Rotation,
@@ -36,7 +37,6 @@ from explorer.engine.forward import (
     write_attention,
     write_mlp,
 )
-from explorer.engine.fitting import receiver_of, sender_of
 from explorer.engine.interventions import AblationKind, Intervention, uses_own_values
 from explorer.engine.model import Model
 from explorer.engine.variants import Prefix, read_logits
@@ -125,7 +125,9 @@ class EdgeMode:
                     "or edges."
                 )
             if isinstance(edit, EdgeEdit) and edit.positions is not None:
-                raise InterventionError(f"{interventions[number]}: in a graph of edges, an edge is changed at all positions.")
+                raise InterventionError(
+                    f"{interventions[number]}: in a graph of edges, an edge is changed at all positions."
+                )
             if not all(edit.same_as(other[number]) for other in others):
                 raise InterventionError(
                     f"{interventions[number]} puts other values into each prompt; in a graph of edges that would hide "
@@ -155,16 +157,23 @@ class EdgeMode:
 
     def patched_edges(self) -> tuple[Bool[Tensor, "reader writer"], dict[int, Tensor]]:
         """Edges that a mask decides on, without those that the stack sets; and what these add to a reader's base input."""
-        undecided, added = self.graph.exists.clone(), {}
+        undecided = self.graph.exists.clone()
+        added: dict[int, Tensor] = {}
         for edit in self.edits:
             if isinstance(edit, EdgeEdit):
                 reader = self.graph.reader_index[receiver_of(edit)]
                 writer = self.graph.writer_index.get(sender_of(edit))
                 if writer is None:
-                    raise InterventionError(f"{sender_of(edit)} is no writer of this graph; use its heads, each edge apart.")
-                value = edit.source if edit.head is None else edit.source @ head_weight(self.decoder, edit.layer, edit.head).T
+                    raise InterventionError(
+                        f"{sender_of(edit)} is no writer of this graph; use its heads, each edge apart."
+                    )
+                value = (
+                    edit.source
+                    if edit.head is None
+                    else edit.source @ head_weight(self.decoder, edit.layer, edit.head).T
+                )
                 change = value[self.start :].to(self.base.final) - self.base.writes[:, writer]
-                added[reader] = added.get(reader, 0) + change
+                added[reader] = added[reader] + change if reader in added else change
                 undecided[reader, writer] = False
         return undecided, added
 

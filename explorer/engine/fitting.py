@@ -33,6 +33,7 @@ from explorer.engine.interventions import (
     Freeze,
     Intervention,
     Noise,
+    OnlyEdges,
     Patch,
     Scale,
     SiteIntervention,
@@ -72,13 +73,19 @@ def compile_edits(
 ) -> tuple[AnyEdit, ...]:
     """Edits of a stack on one prompt; raises `SiteError` or `InterventionError` for what does not fit."""
     fitting = Fitting(info, tokens, reference, embedding_sd)
+    edits: list[AnyEdit] = []
     for item in stack:
+        if isinstance(item, OnlyEdges):
+            raise InterventionError(
+                f"{item}: this is computed on the whole model under interventions, and not on a circuit that runs alone. "
+                "Run the model again (on the Circuits page) to see it."
+            )
         if isinstance(item, EdgeIntervention):
             check_not_cut(item, stack, info)
-    return tuple(
-        compile_edge(item, fitting) if isinstance(item, EdgeIntervention) else compile_edit(item, fitting)
-        for item in stack
-    )
+            edits.append(compile_edge(item, fitting))
+        else:
+            edits.append(compile_edit(item, fitting))
+    return tuple(edits)
 
 
 def compile_edit(item: SiteIntervention, fitting: Fitting) -> Edit:
@@ -284,7 +291,7 @@ def check_order(edge: Edge, info: ModelInfo) -> None:
 def check_not_cut(item: EdgeIntervention, stack: Sequence[Intervention], info: ModelInfo) -> None:
     """A stack that changes an edge and replaces the stream between its ends contradicts itself."""
     for other in stack:
-        if isinstance(other, EdgeIntervention) or not (replaces(other) and isinstance(other.site, Resid)):
+        if isinstance(other, EdgeIntervention | OnlyEdges) or not (replaces(other) and isinstance(other.site, Resid)):
             continue
         time = other.site.layer, ("resid_pre", "resid_mid", "resid_post").index(other.site.kind)
         if write_time(item.edge.sender, info) <= time <= read_time(item.edge.receiver, info):
@@ -309,7 +316,7 @@ def check_finite(item: Intervention, numbers: Iterable[float]) -> None:
         raise InterventionError(f"{item}: its numbers must be finite.")
 
 
-def resolve_positions(item: Intervention, length: int) -> tuple[int, ...] | None:
+def resolve_positions(item: SiteIntervention | EdgeIntervention, length: int) -> tuple[int, ...] | None:
     if item.positions is None:
         return None
     for position in item.positions:

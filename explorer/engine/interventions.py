@@ -8,10 +8,12 @@ Reference activations (means, resampled, patched and frozen values) always come 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from explorer.core.errors import InterventionError
 from explorer.core.pairs import ContrastPair
+from explorer.core.places import PlacedEdge
 from explorer.core.sites import SITE_TYPES, Edge, Resid, Site
 
 AblationKind = Literal["zero", "mean", "resample"]
@@ -154,12 +156,36 @@ class EdgeAblate:
         return f"{self.how}-ablate edge {self.edge}{in_words(self.positions)}"
 
 
+@dataclass(frozen=True)
+class OnlyEdges:
+    """Run a circuit alone: every edge that is not among these carries what its sender writes on `source`, zero, or its mean.
+
+    `how`: "resample" (from `source`, which must be as long), "zero", or "mean" (over the prompt and `source`, by position).
+    All other interventions of the stack act on the circuit's run.
+    """
+
+    edges: tuple[PlacedEdge, ...]
+    source: str
+    how: AblationKind = "resample"
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.edges, self.source, self.how))
+
+    def __str__(self) -> str:
+        return f"only {len(self.edges):,} edges, {self.how} the rest"
+
+
 SiteIntervention = Ablate | Patch | Scale | Steer | Freeze | Noise
 EdgeIntervention = EdgePatch | EdgeAblate
-Intervention = SiteIntervention | EdgeIntervention
+Intervention = SiteIntervention | EdgeIntervention | OnlyEdges
 Stack = tuple[Intervention, ...]
 TYPES: dict[str, type] = SITE_TYPES | {
-    type_.__name__: type_ for type_ in (Ablate, Patch, Scale, Steer, Freeze, Noise, EdgePatch, EdgeAblate)
+    type_.__name__: type_
+    for type_ in (Ablate, Patch, Scale, Steer, Freeze, Noise, EdgePatch, EdgeAblate, OnlyEdges, PlacedEdge)
 }
 """For `core.records.from_record`."""
 
@@ -182,8 +208,9 @@ def replaces(item: Intervention) -> bool:
 
 def uses_own_values(item: Intervention) -> bool:
     """Whether what an intervention puts in depends on the prompt that is run."""
-    means = isinstance(item, Ablate | EdgeAblate) and item.how == "mean"
-    return isinstance(item, Freeze) or (means and not item.reference)
+    if isinstance(item, Ablate | EdgeAblate):
+        return item.how == "mean" and not item.reference
+    return isinstance(item, Freeze)
 
 
 def overridden(stack: Sequence[Intervention]) -> dict[int, int]:
@@ -198,7 +225,8 @@ def overridden(stack: Sequence[Intervention]) -> dict[int, int]:
 
 
 def covers(later: Intervention, item: Intervention) -> bool:
-    if isinstance(later, EdgeIntervention) or isinstance(item, EdgeIntervention) or later.site != item.site:
+    edges = EdgeIntervention | OnlyEdges
+    if isinstance(later, edges) or isinstance(item, edges) or later.site != item.site:
         return False
     return later.positions is None or (item.positions is not None and set(item.positions) <= set(later.positions))
 
@@ -209,6 +237,6 @@ def prompts_of(stack: Iterable[Intervention]) -> tuple[str, ...]:
     for item in stack:
         if isinstance(item, Ablate | EdgeAblate):
             texts += item.reference
-        elif isinstance(item, Patch | EdgePatch):
+        elif isinstance(item, Patch | EdgePatch | OnlyEdges):
             texts.append(item.source)
     return tuple(dict.fromkeys(texts))

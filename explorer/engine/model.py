@@ -19,7 +19,7 @@ from explorer.engine.cache import ByteCache
 from explorer.engine.edits import AnyEdit, Kind, Tape, first_layer
 from explorer.engine.fitting import compile_edits
 from explorer.engine.forward import Start
-from explorer.engine.interventions import Intervention
+from explorer.engine.interventions import Intervention, OnlyEdges
 from explorer.models.adapter import boot_bridge
 from explorer.models.decoder import Decoder
 from explorer.models.families import UnsupportedError, read_decoder
@@ -156,6 +156,10 @@ class Model:
         return made
 
     def _run(self, tokens: Tokens, interventions: tuple[Intervention, ...], kinds: frozenset[Kind]) -> Activations:
+        if any(isinstance(item, OnlyEdges) for item in interventions):
+            from explorer.engine.circuit_run import run_circuit  # which needs a model itself
+
+            return run_circuit(self, tokens, interventions, kinds)
         edits = self.edits(tokens, interventions)
         first = first_layer(edits, self.info.n_layers)
         tape = Tape(edits, kinds)

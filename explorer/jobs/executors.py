@@ -54,7 +54,8 @@ def run_on_ray(
     Shards that go on from one another run in this process.
     """
     if one_after_the_other(spec):
-        return run_local(model, spec, shards, save, cancelled, before)
+        run_local(model, spec, shards, save, cancelled, before)
+        return
     ray = started_ray()
     remote = ray.remote(max_retries=RETRIES)(work)
     record = ray.put(write_spec(spec))

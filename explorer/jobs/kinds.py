@@ -31,18 +31,30 @@ class Kind:
 
 
 def patch_shard(
-    model: Model, spec: PatchingSpec, numbers: Sequence[int], cancelled: Callable[[], bool], chunk: int, before: Arrays | None
+    model: Model,
+    spec: PatchingSpec,
+    numbers: Sequence[int],
+    cancelled: Callable[[], bool],
+    chunk: int,
+    before: Arrays | None,
 ) -> Arrays | None:
     return patching.run_shard(model, spec, numbers, cancelled, chunk)
 
 
 def discovery_shard(
-    model: Model, spec: DiscoverySpec, numbers: Sequence[int], cancelled: Callable[[], bool], chunk: int, before: Arrays | None
+    model: Model,
+    spec: DiscoverySpec,
+    numbers: Sequence[int],
+    cancelled: Callable[[], bool],
+    chunk: int,
+    before: Arrays | None,
 ) -> Arrays | None:
     return Discovery(model, spec).run_piece(numbers, before, cancelled)
 
 
-def discovered(model: Model, spec: DiscoverySpec, shards: Mapping[int, Arrays], all_shards: Sequence[Sequence[int]]) -> Any:
+def discovered(
+    model: Model, spec: DiscoverySpec, shards: Mapping[int, Arrays], all_shards: Sequence[Sequence[int]]
+) -> Any:
     return Discovery(model, spec).result(shards)
 
 

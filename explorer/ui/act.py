@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from explorer.core.sites import Site
+from explorer.core.sites import Edge, Site
 from explorer.prompts.tokens import visible
 from explorer.ui import session
 from explorer.ui.desk import Desk, problem_with
@@ -22,7 +22,7 @@ CHOICES: dict[How, tuple[str, str]] = {
 
 def act(
     desk: Desk,
-    site: Site,
+    site: Site | Edge,
     key: str,
     positions: tuple[int, ...] | None = None,
     *,
@@ -74,7 +74,7 @@ def why_not(desk: Desk, entry: Entry) -> str | None:
     return problem_with(entry, desk.bench, desk.model, desk.tokens, desk.bench.side)
 
 
-def present(site: Site) -> bool:
+def present(site: Site | Edge) -> bool:
     return any(entry.site == site for entry in session.bench().entries)
 
 
@@ -88,5 +88,5 @@ def put(entry: Entry) -> None:
     session.set_entries((*entries, entry))
 
 
-def restore(site: Site) -> None:
+def restore(site: Site | Edge) -> None:
     session.set_entries(tuple(entry for entry in session.bench().entries if entry.site != site))

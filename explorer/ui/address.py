@@ -9,16 +9,20 @@ it acts on alone, and off.  Version 1 knew fewer of these, so its addresses read
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, get_args
-from urllib.parse import urlencode
+from urllib.parse import quote, unquote, urlencode
 
 from explorer.analyses.lens import LensKind
 from explorer.analyses.path_patching import Between
 from explorer.analyses.token_attribution import TokenBaseline
 from explorer.analyses.weighted_attention import Weighting
+from explorer.circuits.circuit import Group
+from explorer.circuits.edge_scores import Method
+from explorer.circuits.editing import parse_edit
 from explorer.core.errors import ExplorerError, StateError
 from explorer.core.pairs import ContrastPair
-from explorer.core.places import parse_place
+from explorer.core.places import ARROW, parse_edge, parse_place
 from explorer.core.sites import Head, parse_receiver, parse_sender, parse_site
+from explorer.engine.interventions import AblationKind
 from explorer.engine.sweep_plan import SweepSite
 from explorer.models.zoo.world import TASKS
 from explorer.plots.attention_figures import GridColor
@@ -28,9 +32,13 @@ from explorer.prompts.tokens import Bos, visible
 from explorer.ui.state import (
     PAIR_COUNTS,
     ActsOn,
+    CircuitMode,
+    CircuitPairs,
+    CircuitView,
     Corruption,
     Entry,
     How,
+    KeepBy,
     LensOf,
     LensScale,
     PatchDirection,
@@ -46,6 +54,7 @@ OLDER = ("1",)
 RENAMED = {"score": "color"}
 """What older versions called a choice."""
 MAX_TEXT, MAX_ENTRIES, MAX_PINNED, MAX_PLACES = 200_000, 200, 8, 100
+MAX_EDITS, MAX_NAME, MAX_NOTES = 300, 80, 2_000
 LONGEST_ADDRESS, LEFT_OUT = 12_000, "left_out"
 """Characters of an address that every browser and server takes; and the part that says what is not in it."""
 PAIR_FIELDS = tuple(field.name for field in fields(ContrastPair))
@@ -89,7 +98,7 @@ def from_params(params: Params) -> tuple[Workbench, list[str]]:
         if text is not None:
             try:
                 bench = replace(bench, **{name: reader(text)})
-            except (ValueError, StateError) as error:
+            except (ValueError, ExplorerError) as error:
                 notes.append(f"{name}: {error}")
     if LEFT_OUT in params:
         notes.append(
@@ -123,7 +132,7 @@ def read_entries(texts: Sequence[str], notes: list[str]) -> tuple[Entry, ...]:
 
 
 def write_entry(entry: Entry) -> str:
-    parts = [str(entry.site), entry.how]
+    parts = [entry.name, entry.how]
     if entry.positions is not None:
         parts.append(",".join(map(str, entry.positions)))
     if entry.how == "scale":
@@ -138,7 +147,8 @@ def write_entry(entry: Entry) -> str:
 def read_entry(text: str) -> Entry:
     """The entry of `site:how[:positions][:x0.5][:clean|corrupt][:off]`; `StateError` for anything else."""
     name, how, *rest = [*text.split(":"), ""] if ":" not in text else text.split(":")
-    found: dict[str, Any] = {"site": parse_site(name), "how": one_of(How)(how)}
+    site = parse_edge(name).edge if ARROW in name else parse_site(name)
+    found: dict[str, Any] = {"site": site, "how": one_of(How)(how)}
     for part in rest:
         field, value = read_part(part)
         if field in found:
@@ -246,6 +256,50 @@ def read_text(text: str) -> str:
     return text
 
 
+def read_edits(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(str(parse_edit(part)) for part in text.split(",")[:MAX_EDITS]))
+
+
+def read_method(text: str) -> str:
+    return "by hand" if text == "by hand" else str(one_of(Method)(text))
+
+
+def write_groups(groups: tuple[Group, ...]) -> str:
+    return ",".join(f"{quote(group.name, safe='')}:{'|'.join(group.nodes)}" for group in groups)
+
+
+def read_groups(text: str) -> tuple[Group, ...]:
+    """Groups of `name:L1H0|L2H3,…`, names percent-encoded."""
+    found = []
+    for part in text.split(",")[:MAX_PLACES]:
+        name, _, nodes = part.partition(":")
+        members = tuple(str(parse_sender(node)) for node in nodes.split("|")[:MAX_EDITS])
+        found.append(Group(unquote(name)[:MAX_NAME], members))
+    return tuple(found)
+
+
+def write_labels(labels: tuple[tuple[str, str], ...]) -> str:
+    return ",".join(f"{node}:{quote(label, safe='')}" for node, label in labels)
+
+
+def read_labels(text: str) -> tuple[tuple[str, str], ...]:
+    parts = [part.partition(":") for part in text.split(",")[:MAX_EDITS]]
+    return tuple((str(parse_sender(node)), unquote(label)[:MAX_NAME]) for node, _, label in parts)
+
+
+def read_notes(text: str) -> str:
+    return text[:MAX_NOTES]
+
+
+def read_item(text: str) -> str:
+    """A node, an edge or (behind a colon) a group."""
+    if text.startswith(":"):
+        return text[: MAX_NAME + 1]
+    if ARROW in text:
+        return str(parse_edge(text))
+    return text if text == "logits" else str(parse_sender(text.partition("@")[0]))
+
+
 def last(params: Params, name: str) -> str | None:
     found = params.get(name)
     return found[-1] if found else None
@@ -290,6 +344,23 @@ READERS: dict[str, Callable[[str], Any]] = {
     "place": read_place,
     "collected": read_places,
     "circuit": read_places,
+    "circuit_view": one_of(CircuitView),
+    "circuit_method": read_method,
+    "circuit_pairs": one_of(CircuitPairs),
+    "circuit_positions": read_switch,
+    "circuit_by": one_of(KeepBy),
+    "circuit_keep": whole(1, 100),
+    "circuit_top": whole(1, 999_999),
+    "circuit_threshold": lambda text: read_number(text, 0.0, 100.0),
+    "circuit_target": whole(1, 999_999),
+    "circuit_edits": read_edits,
+    "circuit_groups": read_groups,
+    "circuit_labels": read_labels,
+    "circuit_notes": read_notes,
+    "circuit_item": read_item,
+    "circuit_mode": one_of(CircuitMode),
+    "circuit_rest": one_of(AblationKind),
+    "circuit_other": one_of(Method),
     "sender": lambda text: str(parse_sender(text)),
     "receivers": lambda text: tuple(str(parse_receiver(name)) for name in text.split(",")[:MAX_PLACES] if name),
     "path_mlps": one_of(Between),
@@ -305,6 +376,9 @@ READERS: dict[str, Callable[[str], Any]] = {
     "seed": whole(0, 999_999_999),
 }
 """How each choice of a page is read."""
-LISTS = ("pinned", "noise_at", "collected", "circuit", "receivers")
-WRITERS: dict[str, Callable[[Any], str]] = {name: lambda items: ",".join(map(str, items)) for name in LISTS}
+LISTS = ("pinned", "noise_at", "collected", "circuit", "receivers", "circuit_edits")
+WRITERS: dict[str, Callable[[Any], str]] = {name: lambda items: ",".join(map(str, items)) for name in LISTS} | {
+    "circuit_groups": write_groups,
+    "circuit_labels": write_labels,
+}
 """How a choice is written, where `str` would not do."""

@@ -6,7 +6,7 @@ import streamlit as st
 
 from explorer.core.errors import ExplorerError
 from explorer.engine.generation import generate
-from explorer.engine.interventions import SiteIntervention
+from explorer.engine.interventions import Intervention
 from explorer.ui import session
 from explorer.ui.desk import Desk, message
 from explorer.ui.html import continuation
@@ -52,7 +52,7 @@ def fingerprint(desk: Desk) -> tuple[object, ...]:
 
 def write(desk: Desk) -> dict[str, tuple[str, str]]:
     """Prompt and continuation of each run."""
-    runs: dict[str, tuple[SiteIntervention, ...]] = {"Baseline": ()}
+    runs: dict[str, tuple[Intervention, ...]] = {"Baseline": ()}
     if desk.changed:
         runs["Changed"] = desk.stack
     texts = {}
@@ -75,7 +75,7 @@ def write(desk: Desk) -> dict[str, tuple[str, str]]:
     return texts
 
 
-def stream(desk: Desk, stack: tuple[SiteIntervention, ...]) -> Iterator[int]:
+def stream(desk: Desk, stack: tuple[Intervention, ...]) -> Iterator[int]:
     bench = desk.bench
     return generate(
         desk.model,

@@ -8,7 +8,7 @@ from explorer.analyses.leave_one_out import leave_one_out
 from explorer.analyses.prediction import Prediction, prediction
 from explorer.core.errors import AnswerError, ExplorerError, PromptError
 from explorer.engine.edits import Kind
-from explorer.engine.interventions import SiteIntervention
+from explorer.engine.interventions import Intervention
 from explorer.engine.model import Model
 from explorer.prompts.tokens import Tokens
 from explorer.ui import history, models, session, strip
@@ -28,7 +28,7 @@ class Desk:
     model: Model
     tokens: Tokens
     """Of the prompt that the pages show."""
-    stack: tuple[SiteIntervention, ...]
+    stack: tuple[Intervention, ...]
     """The interventions that are on, fit the model, and act on that prompt."""
     position: int
     """Position whose next token is read."""
@@ -99,7 +99,7 @@ def set_up(bench: Workbench, model: Model | None, keep: tuple[Kind, ...] = ()) -
 
 def fitted(
     bench: Workbench, model: Model, tokens: Tokens, side: Side
-) -> tuple[dict[Entry, str], tuple[SiteIntervention, ...]]:
+) -> tuple[dict[Entry, str], tuple[Intervention, ...]]:
     """Why entries do not fit this model and prompt, and the interventions of those that are on and do."""
     acting = [entry for entry in bench.entries if entry.acts_on(side)]
     found = {entry: problem_with(entry, bench, model, tokens, side) for entry in acting}

@@ -7,10 +7,24 @@ from explorer.analyses.lens import LensKind
 from explorer.analyses.path_patching import Between
 from explorer.analyses.token_attribution import TokenBaseline
 from explorer.analyses.weighted_attention import Weighting
+from explorer.circuits.circuit import Group
+from explorer.circuits.edge_scores import Method
 from explorer.core.errors import InterventionError
 from explorer.core.pairs import ContrastPair
-from explorer.core.sites import Head, Site
-from explorer.engine.interventions import Ablate, Freeze, Patch, Scale, SiteIntervention, in_words, references_of
+from explorer.core.places import ARROW
+from explorer.core.sites import Edge, Head, Site
+from explorer.engine.interventions import (
+    Ablate,
+    AblationKind,
+    EdgeAblate,
+    EdgePatch,
+    Freeze,
+    Intervention,
+    Patch,
+    Scale,
+    in_words,
+    references_of,
+)
 from explorer.engine.sweep_plan import SweepSite
 from explorer.models.catalog import DEFAULT_MODEL
 from explorer.plots.attention_figures import GridColor
@@ -30,17 +44,25 @@ PatchView = Literal["Sweep", "Paths", "Mediation", "Dataset"]
 PatchDirection = Literal["denoising", "noising", "both", "gates"]
 Corruption = Literal["other prompt", "noise"]
 
+CircuitView = Literal["Graph", "Size", "Stability", "Files"]
+CircuitMethod = Method | Literal["by hand"]
+CircuitPairs = Literal["this pair", "a task"]
+KeepBy = Literal["influence", "edges"]
+CircuitMode = Literal["the model", "only the circuit"]
+
 PAIR_COUNTS = (20, 60, 100, 200, 500)
 """How many pairs of a task can be drawn at once."""
-INPUTS = ("model", "pair", "bos", "entries")
-"""The fields that decide what is run; undo, redo and the history follow these."""
+INPUTS = ("model", "pair", "bos", "entries", "circuit_edits", "circuit_groups", "circuit_labels", "circuit_mode")
+"""The fields that decide what is run, and how a circuit was changed by hand; undo, redo and the history follow these."""
+EDGE_HOWS: tuple[How, ...] = ("zero", "mean", "resample", "patch")
+"""What can be done to an edge."""
 
 
 @dataclass(frozen=True)
 class Entry:
     """One line of the intervention strip."""
 
-    site: Site
+    site: Site | Edge
     how: How
     positions: tuple[int, ...] | None = None
     enabled: bool = True
@@ -51,14 +73,21 @@ class Entry:
 
     def __str__(self) -> str:
         how = f"× {self.factor:g}" if self.how == "scale" else self.how
-        return f"{self.site} · {how}{in_words(self.positions)}" + ("" if self.on == "both" else f" · {self.on} only")
+        return f"{self.name} · {how}{in_words(self.positions)}" + ("" if self.on == "both" else f" · {self.on} only")
+
+    @property
+    def name(self) -> str:
+        """Of its site, or of its edge as circuits write it."""
+        return f"{self.site.sender}{ARROW}{self.site.receiver}" if isinstance(self.site, Edge) else str(self.site)
 
     def acts_on(self, side: Side) -> bool:
         return self.on in ("both", side)
 
-    def intervention(self, pair: ContrastPair, side: Side = "clean") -> SiteIntervention:
+    def intervention(self, pair: ContrastPair, side: Side = "clean") -> Intervention:
         """The entry on one prompt of a pair: means over both prompts, resampled values from the corrupt one, patched
         values from the other one."""
+        if isinstance(self.site, Edge):
+            return self.on_edge(self.site, pair, side)
         match self.how:
             case "freeze":
                 return Freeze(self.site, self.positions)
@@ -69,6 +98,16 @@ class Entry:
             case "resample":
                 needed(pair, "corrupt", "Resampling")
         return Ablate(self.site, self.how, self.positions, references_of(pair, self.how))
+
+    def on_edge(self, edge: Edge, pair: ContrastPair, side: Side) -> Intervention:
+        if self.how == "patch":
+            return EdgePatch(edge, needed(pair, other_side(side), "Patching"), self.positions)
+        if self.how == "resample":
+            needed(pair, "corrupt", "Resampling")
+        if self.how not in EDGE_HOWS:
+            raise InterventionError(f"An edge cannot be {self.how}d; choose {', '.join(EDGE_HOWS)}.")
+        how: AblationKind = self.how  # type: ignore[assignment]
+        return EdgeAblate(edge, how, self.positions, references_of(pair, how))
 
 
 def other_side(side: Side) -> Side:
@@ -142,6 +181,32 @@ class Workbench:
     """Places that are patched together, or mediate together."""
     circuit: tuple[str, ...] = ()
     """Places kept for a circuit."""
+    circuit_view: CircuitView = "Graph"
+    circuit_method: CircuitMethod = "eap-ig"
+    circuit_pairs: CircuitPairs = "this pair"
+    """What the circuit is found and scored on."""
+    circuit_positions: bool = False
+    """Whether every position is an edge of its own."""
+    circuit_by: KeepBy = "influence"
+    circuit_keep: int = 80
+    """Percent of the influence that is kept."""
+    circuit_top: int = 50
+    """Edges that are kept, where their number is chosen."""
+    circuit_threshold: float = 0.01
+    circuit_target: int = 100
+    circuit_edits: tuple[str, ...] = ()
+    """Changes by hand, as `circuits.editing` reads them."""
+    circuit_groups: tuple[Group, ...] = ()
+    circuit_labels: tuple[tuple[str, str], ...] = ()
+    """What nodes are called."""
+    circuit_notes: str = ""
+    circuit_item: str = ""
+    """The node, edge or group that is open."""
+    circuit_mode: CircuitMode = "the model"
+    circuit_rest: AblationKind = "resample"
+    """What edges outside the circuit carry, where only it is run."""
+    circuit_other: Method = "eap"
+    """The method that the circuit is compared with."""
     sender: str = ""
     receivers: tuple[str, ...] = ("logits",)
     path_mlps: Between = "recomputed"

@@ -8,12 +8,13 @@ import streamlit as st
 
 from explorer.analyses.prediction import Prediction
 from explorer.core.pairs import ContrastPair
-from explorer.engine.interventions import Ablate, SiteIntervention, overridden
+from explorer.core.sites import Edge
+from explorer.engine.interventions import Ablate, Intervention, overridden
 from explorer.metrics.objectives import Score
 from explorer.prompts.tokens import visible
 from explorer.ui import session
 from explorer.ui.html import safe_html, say
-from explorer.ui.state import ActsOn, Entry, How, Workbench
+from explorer.ui.state import EDGE_HOWS, ActsOn, Entry, How, Workbench
 from explorer.ui.terms import help_for
 
 EDITING = "_editing"
@@ -80,13 +81,11 @@ def replaced_by(bench: Workbench, problems: dict[Entry, str]) -> dict[int, int]:
     return {active[earlier]: active[later] for earlier, later in found.items()}
 
 
-def stand_in(entry: Entry) -> SiteIntervention:
+def stand_in(entry: Entry) -> Intervention:
     """An intervention on the same activation that replaces it if the entry does, whatever the prompts are."""
-    return (
-        entry.intervention(ContrastPair("a", "b"))
-        if entry.how == "scale"
-        else Ablate(entry.site, "zero", entry.positions)
-    )
+    if entry.how == "scale" or isinstance(entry.site, Edge):
+        return entry.intervention(ContrastPair("a", "b"))
+    return Ablate(entry.site, "zero", entry.positions)
 
 
 def line(strip: Strip, index: int, entry: Entry) -> None:
@@ -127,7 +126,9 @@ def editor(strip: Strip, index: int, entry: Entry) -> None:
         return {"key": key, "on_change": take}
 
     with st.container(border=True, key="entry_editor"):
-        st.selectbox("What it does", get_args(How), **bound("how", entry.how))
+        st.selectbox(
+            "What it does", EDGE_HOWS if isinstance(entry.site, Edge) else get_args(How), **bound("how", entry.how)
+        )
         if entry.how == "scale":
             st.number_input("Factor", -100.0, 100.0, step=0.1, **bound("factor", entry.factor))
         st.segmented_control("Acts on", get_args(ActsOn), required=True, **bound("on", entry.on))

@@ -1,4 +1,4 @@
-"""The Streamlit application: seven pages on one workbench."""
+"""The Streamlit application: eight pages on one workbench."""
 
 import streamlit as st
 
@@ -12,6 +12,7 @@ PAGES = (
     ("lens.py", "Lens", ":material/stacked_line_chart:"),
     ("attribution.py", "Attribution", ":material/balance:"),
     ("patching.py", "Patching", ":material/healing:"),
+    ("circuits.py", "Circuits", ":material/account_tree:"),
     ("tasks.py", "Tasks", ":material/checklist:"),
     ("history.py", "History", ":material/history:"),
 )

@@ -29,8 +29,8 @@ SEQUENTIAL: tuple[Method, ...] = ("acdc", "edge-pruning")
 STEPS: dict[Method, int] = {"eap": 1, "eap-ig": 20, "mask-gradient": 20, "exact": 1, "acdc": 1, "edge-pruning": 300}
 PRUNING_PIECE = 25
 """Steps of edge pruning between two states that are kept."""
-FORWARDS = {"eap": 4.0, "exact": 1.7, "acdc": 1.7, "edge-pruning": 6.0}
-"""Forward passes' worth of one run: of a pair (EAP), an edge (exact, ACDC) or a step of all pairs at once."""
+MASKED_RUN, GRADIENT_RUN = 1.7, 6.0
+"""Forward passes' worth of a run under a mask, and of one with gradients, measured."""
 
 
 @dataclass(frozen=True)
@@ -172,20 +172,44 @@ class Discovery:
             self.spec.by_position, self.model.provenance(texts, seed=self.spec.seed),
         )  # fmt: skip
 
+    def run(self, progress: Progress | None = None) -> EdgeScores:
+        """All pieces, one after the other."""
+        done: dict[int, Arrays] = {}
+        pieces = self.pieces()
+        for number, work in enumerate(pieces):
+            if progress is not None:
+                progress(number / len(pieces), f"{self.spec.method}: piece {number + 1} of {len(pieces)}")
+            made = self.run_piece(work, done.get(number - 1))
+            assert made is not None  # nothing cancels it here
+            done[number] = made
+        found = self.result(done)
+        assert found is not None
+        return found
+
     def forwards(self) -> float:
-        """What the whole discovery costs, in forward passes of one prompt."""
+        """What the whole discovery costs, in forward passes of one whole prompt: what cannot differ is run once alone."""
         spec, n = self.spec, len(self.runs)
         places = self.runs.lengths[-1] if spec.by_position else 1
+        changing = self.changing_share()
         match spec.method:
             case "eap":
-                return FORWARDS["eap"] * n
+                return (1 + 3 * changing) * n
             case "eap-ig":
-                return (2 + 2.5 * spec.steps) * n
+                return (2 + 2.5 * changing * spec.steps) * n
             case "mask-gradient":
-                return (1 + FORWARDS["edge-pruning"] * spec.steps) * n
+                return (1 + GRADIENT_RUN * changing * spec.steps) * n
             case "edge-pruning":
-                return FORWARDS["edge-pruning"] * spec.steps * n / len(self.runs.chunks)
-        return FORWARDS[spec.method] * self.n_edges * places * n
+                return GRADIENT_RUN * changing * spec.steps * n / len(self.runs.chunks)
+        return MASKED_RUN * changing * self.n_edges * places * n
+
+    def changing_share(self) -> float:
+        """The share of positions from the first on that differs between clean and corrupt prompt."""
+        shares = []
+        for each in self.runs.contrasts:
+            clean, corrupt = each.clean.tokens.ids, each.corrupt.tokens.ids
+            same = next((at for at, (one, other) in enumerate(zip(clean, corrupt, strict=True)) if one != other), 0)
+            shares.append(1 - same / len(clean))
+        return sum(shares) / len(shares)
 
 
 def edge_attribution(
@@ -207,18 +231,7 @@ def edge_attribution(
         model.info.key, model.info.dtype, model.info.weight_hash, chosen, method, steps or STEPS.get(method, 1), by_position,
         float(threshold), target, seed, bos,
     )  # fmt: skip
-    discovery = Discovery(model, checked(spec))
-    done: dict[int, Arrays] = {}
-    pieces = discovery.pieces()
-    for number, work in enumerate(pieces):
-        if progress is not None:
-            progress(number / len(pieces), f"{method}: piece {number + 1} of {len(pieces)}")
-        made = discovery.run_piece(work, done.get(number - 1))
-        assert made is not None  # nothing cancels it here
-        done[number] = made
-    found = discovery.result(done)
-    assert found is not None
-    return found
+    return Discovery(model, checked(spec)).run(progress)
 
 
 def discover_circuit(

@@ -55,7 +55,7 @@ class CircuitRuns:
         made = contrasts(model, self.pairs, () if stack is None else lambda pair, side: stack(pair), bos)
         self.contrasts: list[Contrast] = made
         self.budget = free_memory(model) // 4 if budget is None else budget
-        self.chunks = self.chunked(alone=stack is not None and any(each.clean.stack for each in made))
+        self.chunks = self.chunked(alone=len({each.clean.stack for each in made}) > 1)
         self.lock = threading.Lock()
         self.modes: OrderedDict[object, tuple[EdgeMode, int]] = OrderedDict()
 
@@ -67,7 +67,7 @@ class CircuitRuns:
         return sorted({len(each.clean.tokens) for each in self.contrasts})
 
     def chunked(self, alone: bool) -> list[list[int]]:
-        """Numbers of pairs that run together: of one length; each alone under a stack, which may hold other values for each."""
+        """Numbers of pairs that run together: of one length; each alone under stacks that differ from pair to pair."""
         lengths: dict[int, list[int]] = defaultdict(list)
         for number, each in enumerate(self.contrasts):
             lengths[len(each.clean.tokens)].append(number)

@@ -31,6 +31,10 @@ class Lines:
     height: int = 300
     reversed: bool = False
     """Whether small values stand on top (ranks)."""
+    x_labels: Sequence[str] | None = None
+    """Names of the places along x, where they are not numbers from 0 on."""
+    dashed_name: str = "baseline"
+    """What dashed lines are, in the legend."""
 
 
 def limits(series: Sequence[Series]) -> tuple[float, float]:
@@ -61,6 +65,8 @@ def to_plotly(lines: Lines) -> go.Figure:
             )
         )
     drawn.update_xaxes(title=safe(lines.x_title))
+    if lines.x_labels is not None:
+        drawn.update_xaxes(tickvals=list(range(len(lines.x_labels))), ticktext=[safe(text) for text in lines.x_labels])
     vertical = [lines.high, lines.low] if lines.reversed else [lines.low, lines.high]
     drawn.update_yaxes(title=safe(lines.y_title), range=vertical, showgrid=True, gridcolor="rgba(128,128,128,0.18)")
     return drawn

@@ -20,8 +20,7 @@ from explorer.ui.desk import Desk, message
 from explorer.ui.html import grid, say
 from explorer.ui.patching import SITES
 from explorer.ui.service import SERVICE
-from explorer.ui.state import Workbench
-from explorer.ui.sweeps import stack_of
+from explorer.ui.state import Workbench, stack_of
 from explorer.ui.terms import help_for
 
 SOURCE, FILE, REFUSED = "_pair_source", "_pair_file", "_run_refused"

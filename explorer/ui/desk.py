@@ -8,10 +8,10 @@ from explorer.analyses.leave_one_out import leave_one_out
 from explorer.analyses.prediction import Prediction, prediction
 from explorer.core.errors import AnswerError, ExplorerError, PromptError
 from explorer.engine.edits import Kind
-from explorer.engine.interventions import Intervention
+from explorer.engine.interventions import Intervention, OnlyEdges
 from explorer.engine.model import Model
 from explorer.prompts.tokens import Tokens
-from explorer.ui import history, models, session, strip
+from explorer.ui import circuit_state, history, models, session, strip
 from explorer.ui.state import Entry, Side, Workbench
 
 RUN_ONCE_UP_TO = 128
@@ -79,6 +79,9 @@ def set_up(bench: Workbench, model: Model | None, keep: tuple[Kind, ...] = ()) -
         message("prompt_error", f"The {bench.side} prompt cannot be run.", error)
         return None
     problems, stack = fitted(bench, model, tokens, bench.side)
+    alone = alone_of(bench, model)
+    if isinstance(alone, OnlyEdges):
+        stack = (*stack, alone)
     answer, distractor = checked_answers(bench, model)
     position = len(tokens) - 1 if bench.position is None else min(bench.position, len(tokens) - 1)
     try:
@@ -88,13 +91,24 @@ def set_up(bench: Workbench, model: Model | None, keep: tuple[Kind, ...] = ()) -
             model, bench.prompt, stack, answer=answer, distractor=distractor, position=position, bos=bench.bos
         )
     except ExplorerError as error:
-        strip.draw(strip.Strip(bench, problems))
+        strip.draw(strip.Strip(bench, problems, alone=str(alone)))
         message("run_error", "The prompt cannot be run under these interventions.", error)
         return None
     desk = Desk(bench, model, tokens, stack, position, answer, distractor, predicted)
-    strip.draw(strip.Strip(bench, problems, predicted, own_effects(desk, problems), tokens.texts))
+    strip.draw(strip.Strip(bench, problems, predicted, own_effects(desk, problems), tokens.texts, str(alone)))
     history.note(bench, predicted)
     return desk
+
+
+def alone_of(bench: Workbench, model: Model) -> OnlyEdges | str:
+    """The circuit that runs alone, where the workbench says so; else why not, or nothing."""
+    if bench.circuit_mode == "the model":
+        return ""
+    try:
+        found = circuit_state.only_edges(bench, model, bench.side)
+    except ExplorerError as error:
+        return str(error)
+    return "The circuit is not found yet: open the Circuits page." if found is None else found
 
 
 def fitted(
@@ -124,7 +138,8 @@ def own_effects(desk: Desk, problems: dict[Entry, str]) -> dict[int, float]:
         for number, entry in enumerate(desk.bench.entries)
         if entry.enabled and entry not in problems and entry.acts_on(desk.bench.side)
     ]
-    if not desk.answer or not 1 <= len(lines) <= EFFECTS_UP_TO:
+    alone = any(isinstance(item, OnlyEdges) for item in desk.stack)
+    if alone or not desk.answer or not 1 <= len(lines) <= EFFECTS_UP_TO:
         return {}
     try:
         effects = leave_one_out(

@@ -24,10 +24,11 @@ STYLE = """
 .ce-small { font-size: 0.8rem; } .ce-small td, .ce-small th { padding: 2px 3px; }
 .ce-facts td:last-child { white-space: normal; overflow-wrap: anywhere; }
 .ce-text { font-family: "Source Code Pro", monospace; font-size: 0.9rem; white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.5; }
-[class*="st-key-entry_"][class*="_row"], .st-key-strip_head { gap: 0.15rem; flex-wrap: nowrap; }
+[class*="st-key-entry_"][class*="_row"], .st-key-strip_head, .st-key-alone_row { gap: 0.15rem; flex-wrap: nowrap; }
+.st-key-alone_row > div:first-child { flex: 1 1 auto; min-width: 0; }
 [class*="st-key-entry_"][class*="_row"] > div:first-child { flex: 1 1 auto; min-width: 0; }
 [class*="st-key-entry_"][class*="_row"] .ce-caption { white-space: nowrap; }
-[class*="st-key-entry_"] button, .st-key-strip_head button { padding: 0 0.2rem; min-height: 1.6rem; }
+[class*="st-key-entry_"] button, .st-key-strip_head button, .st-key-alone_row button { padding: 0 0.2rem; min-height: 1.6rem; }
 .ce-text .ce-prompt { opacity: 0.5; }
 </style>
 """
@@ -51,6 +52,11 @@ def say(text: str, strong: str = "") -> None:
     """
     heading = f"<b>{html.escape(strong)}</b> " if strong else ""
     st.html(f"<div class='{'ce-line' if strong else 'ce-caption'}'>{heading}{html.escape(text)}</div>")
+
+
+def plain_label(text: str) -> str:
+    """Any text as the label of a widget, which Streamlit reads as Markdown: every sign escaped."""
+    return "".join(sign if sign.isalnum() or sign.isspace() else f"\\{sign}" for sign in visible(text)) or "…"
 
 
 def prediction_table(frame: pd.DataFrame, changed: bool) -> str:

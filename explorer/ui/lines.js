@@ -22,9 +22,9 @@ function drawAxes(spec, plot, context) {
     [context.textAlign, context.textBaseline] = ["right", "middle"];
     context.fillText(String(value), plot.left - 6, plot.y(value));
   }
-  const step = Math.max(1, Math.ceil((spec.points * 22) / plot.width));
+  const step = Math.max(1, Math.ceil((spec.points * (spec.labels ? 44 : 22)) / plot.width));
   [context.textAlign, context.textBaseline] = ["center", "top"];
-  for (let at = 0; at < spec.points; at += step) context.fillText(String(at), plot.x(at), plot.top + plot.height + 5);
+  for (let at = 0; at < spec.points; at += step) context.fillText(spec.labels?.[at] ?? String(at), plot.x(at), plot.top + plot.height + 5);
   context.globalAlpha = 0.65;
   context.fillText(spec.xTitle, plot.left + plot.width / 2, spec.height - 14);
   context.save();
@@ -39,7 +39,7 @@ function drawLegend(spec, plot, context, color) {
   context.font = FONT(12);
   [context.textAlign, context.textBaseline] = ["left", "middle"];
   let x = plot.left;
-  const dashed = spec.series.some((line) => line.dashed) ? [{ name: "baseline", color, dashed: true }] : [];
+  const dashed = spec.series.some((line) => line.dashed) ? [{ name: spec.dashedName, color, dashed: true }] : [];
   for (const line of [...spec.series.filter((line) => !line.dashed), ...dashed]) {
     const width = context.measureText(line.name).width + 34;
     if (x + width > plot.left + plot.width) break;
@@ -99,7 +99,7 @@ function tell(root, at) {
   root.state.walked = inside ? at : null;
   draw(root);
   if (!inside) return;
-  tip.textContent = [`${spec.xTitle} ${at}`, ...spec.series.map((line) => `${line.name}: ${line.values[at].toFixed(3)}`)].join("\n");
+  tip.textContent = [`${spec.xTitle} ${spec.labels?.[at] ?? at}`, ...spec.series.map((line) => `${line.name}: ${line.values[at].toFixed(3)}`)].join("\n");
   const x = plot.x(at);
   tip.style.left = `${x + 10 + tip.offsetWidth > root.clientWidth ? Math.max(0, x - 10 - tip.offsetWidth) : x + 10}px`;
   tip.style.top = `${plot.top}px`;

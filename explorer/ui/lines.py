@@ -32,6 +32,8 @@ def line_chart(shown: Lines, key: str, on_click: Callable[[int], None]) -> None:
         "selected": shown.selected,
         "height": shown.height,
         "reversed": shown.reversed,
+        "labels": None if shown.x_labels is None else list(shown.x_labels),
+        "dashedName": shown.dashed_name,
     }
     with st.container(key=key):
         _canvas(key=f"{key}_canvas", data=data, on_x_change=take)

@@ -15,7 +15,8 @@ from explorer.ui.data import data_menu
 from explorer.ui.desk import Desk, message
 from explorer.ui.heatmap import heatmap
 from explorer.ui.html import grid, say
-from explorer.ui.sweeps import noise_of, stack_of
+from explorer.ui.state import stack_of
+from explorer.ui.sweeps import noise_of
 from explorer.ui.terms import help_for
 
 TEXT, BAD, WHY = "w_mediators", "_bad_mediators", "_why_bad"

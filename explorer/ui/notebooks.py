@@ -10,7 +10,8 @@ from explorer.analyses.lens import logit_lens
 from explorer.analyses.weighted_attention import weighted_attention
 from explorer.findings.notebook import View, expression, notebook
 from explorer.ui.desk import Desk
-from explorer.ui.sweeps import directions_of, noise_of, stack_of
+from explorer.ui.state import stack_of
+from explorer.ui.sweeps import directions_of, noise_of
 
 MOST_NUMBERS = 40
 

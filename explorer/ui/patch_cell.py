@@ -15,8 +15,8 @@ from explorer.ui import session
 from explorer.ui.act import act, put
 from explorer.ui.desk import Desk, message
 from explorer.ui.html import grid, say
-from explorer.ui.state import Entry, Side
-from explorer.ui.sweeps import directions_of, noise_of, stack_of
+from explorer.ui.state import Entry, Side, stack_of
+from explorer.ui.sweeps import directions_of, noise_of
 from explorer.ui.terms import help_for
 
 PATCHED_SIDE: dict[Direction, Side] = {"denoising": "corrupt", "noising": "clean"}

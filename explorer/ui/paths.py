@@ -17,7 +17,8 @@ from explorer.ui.data import data_menu
 from explorer.ui.desk import Desk, message
 from explorer.ui.heatmap import heatmap
 from explorer.ui.html import grid, say
-from explorer.ui.sweeps import Sweep, keep_going, progress, stack_of, sweeps, while_running
+from explorer.ui.state import stack_of
+from explorer.ui.sweeps import Sweep, keep_going, progress, sweeps, while_running
 from explorer.ui.terms import help_for
 
 HELP = help_for("path patching", "sender, receiver", "total effect")

@@ -1,5 +1,6 @@
 """The workbench: everything that a page shows is a function of this one value, and it lives in the address (URL)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -110,6 +111,11 @@ class Entry:
         return EdgeAblate(edge, how, self.positions, references_of(pair, how))
 
 
+def stack_of(entries: Sequence[Entry], pair: ContrastPair, side: Side) -> list[Intervention]:
+    """The stack of one prompt of a pair."""
+    return [entry.intervention(pair, side) for entry in entries if entry.enabled and entry.acts_on(side)]
+
+
 def other_side(side: Side) -> Side:
     return "corrupt" if side == "clean" else "clean"
 
@@ -187,10 +193,10 @@ class Workbench:
     """What the circuit is found and scored on."""
     circuit_positions: bool = False
     """Whether every position is an edge of its own."""
-    circuit_by: KeepBy = "influence"
+    circuit_by: KeepBy = "edges"
     circuit_keep: int = 80
     """Percent of the influence that is kept."""
-    circuit_top: int = 50
+    circuit_top: int = 75
     """Edges that are kept, where their number is chosen."""
     circuit_threshold: float = 0.01
     circuit_target: int = 100

@@ -33,6 +33,8 @@ class Strip:
     """Each line's own effect on the objective, in logits."""
     texts: Sequence[str] = ()
     """Tokens of the prompt that is shown."""
+    alone: str = ""
+    """The circuit that runs alone, or why it does not."""
 
 
 def draw(strip: Strip) -> None:
@@ -45,6 +47,10 @@ def draw(strip: Strip) -> None:
             icon_button("undo", "undo", "Undo the last change of what is run", not session.can_undo(), session.undo)
             icon_button("redo", "redo", "Redo", not session.can_redo(), session.redo)
             icon_button("clear", "delete_sweep", "Remove all", not bench.entries, clear)
+        if strip.alone:
+            with st.container(horizontal=True, vertical_alignment="center", key="alone_row"):
+                say(strip.alone, "Circuit alone:")
+                icon_button("alone_off", "close", "Run the whole model again", False, whole_model)
         if not bench.entries:
             st.caption("None. Click a head, a token or a lens cell and choose what to do with it.")
         without_effect = replaced_by(bench, strip.problems)
@@ -64,6 +70,10 @@ def icon_button(key: str, icon: str, help_text: str, disabled: bool, act: Callab
         type="tertiary",
         on_click=act,
     )
+
+
+def whole_model() -> None:
+    session.update(circuit_mode="the model")
 
 
 def clear() -> None:

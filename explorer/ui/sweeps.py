@@ -17,17 +17,12 @@ from explorer.engine.sweep_plan import SweepSite
 from explorer.jobs.live import SWEEPS, LiveSweep
 from explorer.ui import session
 from explorer.ui.desk import Desk
-from explorer.ui.state import Entry, Workbench
+from explorer.ui.state import Entry, Side, Workbench, stack_of
 
 Run = Literal["changed", "baseline"]
 MINE = "_live_sweeps"
 ALONE_UP_TO = 30.0
 """Seconds up to which a sweep starts by itself."""
-
-
-def stack_of(entries: Sequence[Entry], pair: ContrastPair, side: Any) -> list[Intervention]:
-    """The stack of one prompt of a pair."""
-    return [entry.intervention(pair, side) for entry in entries if entry.enabled and entry.acts_on(side)]
 
 
 def noise_of(bench: Workbench) -> Noise | None:
@@ -89,7 +84,7 @@ def sweeps(desk: Desk, site: SweepSite, directions: Sequence[Direction], by_posi
     for run in runs_of(desk):
         entries = bench.entries if run == "changed" else ()
 
-        def stack(pair: ContrastPair, side: str, entries: Sequence[Entry] = entries) -> list[Intervention]:
+        def stack(pair: ContrastPair, side: Side, entries: Sequence[Entry] = entries) -> list[Intervention]:
             return stack_of(entries, pair, side)
 
         pairs = contrasts(desk.model, bench.pair, stack, bench.bos, noise_of(bench), bench.draws)

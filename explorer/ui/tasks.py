@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from explorer.analyses.task_pairs import TaskPairs, task_pairs
+from explorer.analyses.task_pairs import TaskPairs
 from explorer.core.errors import ExplorerError
 from explorer.core.pairs import ContrastPair
 from explorer.engine.model import Model
@@ -15,8 +15,8 @@ from explorer.prompts.tokens import visible
 from explorer.ui import session
 from explorer.ui.data import data_menu
 from explorer.ui.desk import message
-from explorer.ui.state import PAIR_COUNTS, Entry, Workbench
-from explorer.ui.sweeps import stack_of
+from explorer.ui.state import PAIR_COUNTS, Workbench
+from explorer.ui.task_draws import pairs_of
 
 SHOWN = {
     "clean": "clean prompt",
@@ -61,22 +61,10 @@ def measured(bench: Workbench, model: Model) -> tuple[TaskPairs, TaskPairs] | No
     def show(fraction: float, stage: str) -> None:
         place.progress(fraction, stage)
 
-    def measure(entries: tuple[Entry, ...]) -> TaskPairs:
-        def make() -> TaskPairs:
-            return task_pairs(
-                model, bench.task, bench.n_pairs, seed=bench.task_seed, held_out=bench.held_out, bos=bench.bos,
-                interventions=(lambda pair, side: stack_of(entries, pair, side)) if entries else (),
-                progress=show,
-            )  # fmt: skip
-
-        key = ("task_pairs", bench.task, bench.n_pairs, bench.task_seed, bench.held_out, bench.bos, entries)
-        found: TaskPairs = model.remember(key, make, lambda made: int(made.frame.memory_usage(deep=True).sum()))
-        return found
-
     baseline = None
     try:
-        baseline = measure(())
-        return baseline, measure(entries) if entries else baseline
+        baseline = pairs_of(bench, model, (), show)
+        return baseline, pairs_of(bench, model, entries, show) if entries else baseline
     except ExplorerError as error:
         heading = "These pairs cannot be drawn." if baseline is None else "The interventions do not fit these prompts."
         message("task_error", heading, error)

@@ -12,8 +12,7 @@ from torch import Tensor
 from explorer.core.errors import CircuitError
 from explorer.core.pairs import ContrastPair
 from explorer.engine.contrasts import Contrast, contrasts, difference
-from explorer.engine.edge_graph import EdgeGraph
-from explorer.engine.edges import PROMPTS_AT_ONCE, EdgeMode, mean_writes
+from explorer.engine.edges import PROMPTS_AT_ONCE, EdgeMode, graph_of, mean_writes
 from explorer.engine.interventions import AblationKind, Stack
 from explorer.engine.model import Model
 from explorer.engine.sweep import never
@@ -48,10 +47,9 @@ class CircuitRuns:
 
         Raises `PairError`, `AnswerError`, `PromptError`; `BridgeError` on the bridge.
         """
-        decoder = model.decoder("A graph of edges")
         self.model, self.bos = model, bos
         self.pairs = (pairs,) if isinstance(pairs, ContrastPair) else tuple(pairs)
-        self.graph = EdgeGraph(model.info, all(block.mlp is not None for block in decoder.blocks))
+        self.graph = graph_of(model)
         made = contrasts(model, self.pairs, () if stack is None else lambda pair, side: stack(pair), bos)
         self.contrasts: list[Contrast] = made
         self.budget = free_memory(model) // 4 if budget is None else budget

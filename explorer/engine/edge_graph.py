@@ -7,7 +7,7 @@ GPT-2 small has 157 writers, 445 readers and 32,491 edges.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import torch
 from jaxtyping import Bool
@@ -24,7 +24,7 @@ class EdgeGraph:
     """Writers and readers in the order in which a forward pass meets them."""
 
     info: ModelInfo
-    has_mlp: bool = True
+    has_mlp: bool
 
     @cached_property
     def writers(self) -> list[Sender]:
@@ -78,3 +78,9 @@ class EdgeGraph:
 
     def edge(self, reader: int, writer: int) -> Edge:
         return Edge(self.writers[writer], self.readers[reader])
+
+
+@lru_cache(maxsize=16)
+def edge_graph(info: ModelInfo, has_mlp: bool = True) -> EdgeGraph:
+    """The graph of a model, made once: it is the same for every run."""
+    return EdgeGraph(info, has_mlp)

@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from explorer.core.errors import InterventionError, NotFiniteError
-from explorer.engine.edge_graph import EdgeGraph
+from explorer.engine.edge_graph import EdgeGraph, edge_graph
 from explorer.engine.edits import AnyEdit, EdgeEdit, Edit, Kind, Tape
 from explorer.engine.fitting import receiver_of, sender_of
 from explorer.engine.forward import (
@@ -68,6 +68,11 @@ class Written:
         return sum(tensor.nbytes for tensor in (self.writes, *self.before, *self.between, self.final, *past))
 
 
+def graph_of(model: Model) -> EdgeGraph:
+    """A model's writers, readers and edges; `BridgeError` where the engine does not run it."""
+    return edge_graph(model.info, all(block.mlp is not None for block in model.decoder("A graph of edges").blocks))
+
+
 class EdgeMode:
     """Contrast pairs of one length, ready to run under any mask of edges."""
 
@@ -93,7 +98,7 @@ class EdgeMode:
         for one, other in zip(clean, corrupt, strict=True):
             check_aligned(one, other)
             check_aligned(clean[0], one)
-        self.graph = EdgeGraph(model.info, all(block.mlp is not None for block in self.decoder.blocks))
+        self.graph = graph_of(model)
         self.edits = self.edits_of(clean, corrupt, interventions)
         self.clean, self.corrupt = (
             torch.tensor([tokens.ids for tokens in texts], device=model.info.device) for texts in (clean, corrupt)

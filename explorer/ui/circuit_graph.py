@@ -19,7 +19,7 @@ from explorer.plots.theme import token_label
 from explorer.ui import session
 from explorer.ui.circuit_groups import grouping
 from explorer.ui.circuit_item import add_group, item_panel, open_item
-from explorer.ui.circuit_scores import live_scores, node_checks, scores_panel
+from explorer.ui.circuit_scores import CORE, live_scores, node_checks, scores_panel
 from explorer.ui.circuit_state import Chosen, Shown, active_entries, runs_of, title_of, top_of
 from explorer.ui.data import data_menu
 from explorer.ui.desk import Desk
@@ -154,12 +154,18 @@ def circuit_alone(desk: Desk, circuit: Circuit) -> list[str]:
     if desk.position != len(desk.tokens) - 1 or not desk.distractor:
         return []
     try:
-        runs = runs_of(bench, desk.model, (bench.pair,), active_entries(bench))
+        entries = active_entries(bench)
+        runs = runs_of(bench, desk.model, (bench.pair,), entries)
         if circuit.by_position and runs.lengths != [circuit.kept.shape[2]]:
             return []
-        mode = runs.mode([0], bench.circuit_rest, bench.side == "corrupt")
-        with torch.no_grad():
-            logits = mode.logits(circuit.mask()[None])[0, 0].double()
+
+        def make() -> torch.Tensor:
+            mode = runs.mode([0], bench.circuit_rest, bench.side == "corrupt")
+            with torch.no_grad():
+                return mode.logits(circuit.mask()[None])[0, 0].double()
+
+        asked = (desk.model.identity, bench.pair, bench.bos, entries, bench.side, bench.circuit_rest)
+        logits: torch.Tensor = CORE.get(("alone", asked, circuit.kept.tobytes(), circuit.kept.shape), make)
     except ExplorerError:
         return []
     answer, distractor = runs.contrasts[0].read

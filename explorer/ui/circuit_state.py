@@ -20,6 +20,7 @@ from explorer.core.pairs import ContrastPair
 from explorer.core.places import Place, parse_place
 from explorer.core.sites import Head, HeadPart, KeyValue, MlpOut, Neuron
 from explorer.engine.edge_graph import EdgeGraph
+from explorer.engine.edges import graph_of
 from explorer.engine.interventions import OnlyEdges, Stack
 from explorer.engine.model import Model
 from explorer.ui.service import SERVICE
@@ -185,7 +186,7 @@ def only_edges(bench: Workbench, model: Model, side: Side) -> OnlyEdges | None:
     Raises `InterventionError` where the other prompt is missing, and as `chosen_pairs`.
     """
     pairs = chosen_pairs(bench, model).pairs
-    graph = EdgeGraph(model.info, all(block.mlp is not None for block in model.decoder("A circuit").blocks))
+    graph = graph_of(model)
     scores = None
     if bench.circuit_method != "by hand":
         scores = known_scores(spec_of(bench, model, pairs, bench.circuit_method), model)

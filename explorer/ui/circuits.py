@@ -7,6 +7,7 @@ import streamlit as st
 from explorer.circuits.edge_scores import TITLES, EdgeScores
 from explorer.core.errors import ExplorerError
 from explorer.engine.edge_graph import EdgeGraph
+from explorer.engine.edges import graph_of
 from explorer.ui import session, tasks
 from explorer.ui.circuit_discovery import scores_of
 from explorer.ui.circuit_files import files_view
@@ -17,6 +18,7 @@ from explorer.ui.circuit_state import Chosen, chosen_pairs, shown_circuit
 from explorer.ui.desk import Desk, message
 from explorer.ui.html import say
 from explorer.ui.state import CircuitPairs, CircuitView
+from explorer.ui.task_draws import pairs_of
 from explorer.ui.terms import help_for
 
 METHODS: dict[str, str] = {str(method): title for method, title in TITLES.items()} | {"by hand": "By hand, or a file"}
@@ -25,7 +27,7 @@ METHODS: dict[str, str] = {str(method): title for method, title in TITLES.items(
 def circuits_page(desk: Desk) -> None:
     """Everything below the page's title."""
     try:
-        graph = graph_of(desk)
+        graph = graph_of(desk.model)
         controls(desk, graph)
         chosen = chosen_pairs(desk.bench, desk.model)
         if not chosen.pairs:
@@ -57,12 +59,6 @@ def opened(desk: Desk, chosen: Chosen, scores: EdgeScores | None, graph: EdgeGra
             stability_view(desk, chosen, shown)
         case "Files":
             files_view(desk, chosen, shown)
-
-
-def graph_of(desk: Desk) -> EdgeGraph:
-    """Raises `BridgeError`."""
-    decoder = desk.model.decoder("A graph of edges")
-    return EdgeGraph(desk.model.info, all(block.mlp is not None for block in decoder.blocks))
 
 
 def view_control() -> None:
@@ -99,5 +95,5 @@ def controls(desk: Desk, graph: EdgeGraph) -> None:
         tasks.controls(bench)
         with st.container(horizontal=True, vertical_alignment="center"):
             st.toggle("Only pairs the model gets right", **session.bound("only_right", bench.only_right))
-            if (drawn := tasks.measured(bench, desk.model)) is not None:
-                say(f"The model gets {len(drawn[0].right)} of {len(drawn[0].pairs)} right.")
+            drawn = pairs_of(bench, desk.model)
+            say(f"The model gets {len(drawn.right)} of {len(drawn.pairs)} right.")

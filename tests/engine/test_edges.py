@@ -9,7 +9,7 @@ from explorer.analyses.activation_patching import activation_patching
 from explorer.core.errors import BridgeError, InterventionError, NotFiniteError, PairError, SiteError
 from explorer.core.pairs import ContrastPair
 from explorer.core.sites import AttnOut, Edge, Embed, Head, HeadPart, KeyValue, Logits, MlpIn, MlpOut, Resid
-from explorer.engine.edge_graph import EdgeGraph
+from explorer.engine.edge_graph import edge_graph
 from explorer.engine.edges import EdgeMode, mean_writes
 from explorer.engine.gradients import activation_gradients, edge_scores, logit_difference
 from explorer.engine.interventions import Ablate, EdgeAblate, EdgePatch, Freeze, Patch, Scale
@@ -54,14 +54,14 @@ def info(n_layers: int, n_heads: int, n_kv_heads: int) -> ModelInfo:
 
 
 def test_sizes_of_known_graphs() -> None:
-    gpt2_small = EdgeGraph(info(12, 12, 12))
+    gpt2_small = edge_graph(info(12, 12, 12))
     assert (len(gpt2_small.writers), len(gpt2_small.readers), gpt2_small.n_edges) == (157, 445, 32_491)
-    smollm2 = EdgeGraph(info(30, 9, 3))
+    smollm2 = edge_graph(info(30, 9, 3))
     assert (len(smollm2.writers), len(smollm2.readers), smollm2.n_edges) == (301, 481, 70_651)
 
 
 def test_an_edge_by_name() -> None:
-    graph = EdgeGraph(info(3, 4, 2))
+    graph = edge_graph(info(3, 4, 2))
     for edge in (Edge(Head(0, 1), KeyValue(2, 1, "k")), Edge(Embed(), MlpIn(0)), Edge(MlpOut(2), Logits())):
         assert graph.edge(*graph.place(edge)) == edge
     for absent in (Edge(Head(2, 0), HeadPart(1, 0, "q")), Edge(AttnOut(0), Logits()), Edge(MlpOut(1), MlpIn(1))):

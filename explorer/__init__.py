@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from explorer.analyses.attribution import Attribution, direct_logit_attribution, neuron_attribution
     from explorer.analyses.attribution_patching import AttributionPatching, attribution_patching
     from explorer.analyses.component_lens import ComponentLens, component_lens
+    from explorer.analyses.edge_reading import EdgeReading, edge_reading
     from explorer.analyses.head_check import HeadCheck, head_check
     from explorer.analyses.joint_patching import JointPatching, joint_patching
     from explorer.analyses.leave_one_out import leave_one_out
@@ -27,9 +28,13 @@ if TYPE_CHECKING:
     from explorer.analyses.task_pairs import TaskPairs, task_pairs
     from explorer.analyses.token_attribution import TokenAttribution, token_attribution
     from explorer.analyses.weighted_attention import weighted_attention
+    from explorer.circuits.circuit import Circuit
+    from explorer.circuits.discovery import discover_circuit, edge_attribution
+    from explorer.circuits.edge_scores import EdgeScores
+    from explorer.circuits.evaluation import CircuitEvaluation, evaluate_circuit
     from explorer.core.errors import ExplorerError
     from explorer.core.pairs import ContrastPair
-    from explorer.core.places import Place
+    from explorer.core.places import Place, PlacedEdge
     from explorer.core.sites import (
         AttnOut,
         Edge,
@@ -44,7 +49,17 @@ if TYPE_CHECKING:
         Resid,
     )
     from explorer.engine.generation import generate
-    from explorer.engine.interventions import Ablate, EdgePatch, Freeze, Noise, Patch, Scale, Steer
+    from explorer.engine.interventions import (
+        Ablate,
+        EdgeAblate,
+        EdgePatch,
+        Freeze,
+        Noise,
+        OnlyEdges,
+        Patch,
+        Scale,
+        Steer,
+    )
     from explorer.engine.model import Model, load_model
     from explorer.engine.run import Run, run
     from explorer.models.zoo.exact.parts import TrueCircuit
@@ -70,7 +85,17 @@ _HOME = {
     "ComponentLens": "analyses.component_lens",
     "ContrastPair": "core.pairs",
     "Edge": "core.sites",
+    "EdgeAblate": "engine.interventions",
     "EdgePatch": "engine.interventions",
+    "OnlyEdges": "engine.interventions",
+    "Circuit": "circuits.circuit",
+    "CircuitEvaluation": "circuits.evaluation",
+    "EdgeReading": "analyses.edge_reading",
+    "EdgeScores": "circuits.edge_scores",
+    "discover_circuit": "circuits.discovery",
+    "edge_attribution": "circuits.discovery",
+    "edge_reading": "analyses.edge_reading",
+    "evaluate_circuit": "circuits.evaluation",
     "Embed": "core.sites",
     "ExplorerError": "core.errors",
     "Freeze": "engine.interventions",
@@ -87,6 +112,7 @@ _HOME = {
     "Noise": "engine.interventions",
     "Patch": "engine.interventions",
     "Place": "core.places",
+    "PlacedEdge": "core.places",
     "Prediction": "analyses.prediction",
     "Resid": "core.sites",
     "Run": "engine.run",

@@ -25,6 +25,7 @@ LAYERS = (
     "resources",
     "ui",
     "serve",
+    "commands",
     "cli",
     "app",
 )

@@ -8,10 +8,17 @@ from explorer.analyses.attribution import Attribution
 from explorer.analyses.component_lens import ComponentLens
 from explorer.analyses.lens import Lens
 from explorer.analyses.token_attribution import TokenAttribution
-from explorer.plots import attention_figures, attribution_figures, lens_figures
+from explorer.circuits.circuit import Circuit
+from explorer.plots import attention_figures, attribution_figures, circuit_figures, lens_figures
 from explorer.plots import lines as line_charts
+from explorer.plots.graph import to_plotly as graph_to_plotly
 from explorer.plots.heatmap import to_plotly
 from explorer.plots.lens_figures import LensMode
+
+
+def circuit(result: Circuit) -> go.Figure:
+    """A circuit's graph, layers upwards; blue helps the answer, orange works against it."""
+    return graph_to_plotly(circuit_figures.circuit_graph(result))
 
 
 def attention(result: Attention) -> go.Figure:

@@ -73,8 +73,8 @@ class Circuit:
 
     @cached_property
     def senders(self) -> list[Sender]:
-        """The nodes that write: the embedding, heads and MLPs with a kept edge in or out."""
-        used = np.asarray(self.kept.any((0, 2)) | (owners(self.graph) & self.kept.any((1, 2))).any(1))
+        """The nodes that write: the embedding, heads and MLPs with a kept edge out."""
+        used = np.asarray(self.kept.any((0, 2)))
         return [writer for writer, there in zip(self.graph.writers, used, strict=True) if there]
 
     @cached_property

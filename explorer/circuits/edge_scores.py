@@ -33,7 +33,7 @@ TITLES: dict[Method, str] = {
 class EdgeScores:
     method: Method
     graph: EdgeGraph
-    by_pair: Float[np.ndarray, "pair edge place"]
+    by_pair: Float[np.ndarray, "row edge place"]
     """Edges in the order of `index`; ACDC and edge pruning have one row for all pairs."""
     clean: Float[np.ndarray, " pair"]
     """Objective of the clean runs, in logits."""

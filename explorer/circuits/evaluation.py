@@ -39,7 +39,8 @@ from explorer.prompts.tokens import Bos
 Cancelled = Callable[[], bool]
 RESAMPLES = 1000
 CHANCE = 0.05
-"""A dataset is at chance where so many pairs or more in the right order would be seen this often by guessing."""
+"""A dataset is at chance where so many pairs or more in the right order would be seen more often than this by guessing, and not all
+are."""
 
 
 def bootstrap_ratio(
@@ -106,17 +107,17 @@ def refusal(clean: Float[np.ndarray, " pair"], corrupt: Float[np.ndarray, " pair
             f"Clean and corrupt prompts differ by {span:+.3f} logits in the objective, less than {SMALLEST_SPAN}: the answers have "
             "no effect to explain here, so no set of edges is called a circuit. Choose other answers or another corrupt prompt."
         )
-    right = int((clean > corrupt).sum())
-    if len(clean) > 1 and guessed(right, len(clean)) > CHANCE:
-        return (
-            f"The model is at chance on this dataset: in {right} of {len(clean)} pairs is the objective higher on the clean than on "
-            "the corrupt prompt. What is drawn are edges with large scores, not a circuit. Take pairs that the model gets right."
-        )
     ahead = int((clean > 0).sum())
     if ahead == 0:
         return (
             "On no pair does the model prefer the answer to the distractor on the clean prompt, so there is no behaviour to find "
             "a circuit of. What is drawn are edges with large scores."
+        )
+    right = int((clean > corrupt).sum())
+    if right < len(clean) and guessed(right, len(clean)) > CHANCE:
+        return (
+            f"The model is at chance on this dataset: in {right} of {len(clean)} pairs is the objective higher on the clean than on "
+            "the corrupt prompt. What is drawn are edges with large scores, not a circuit. Take pairs that the model gets right."
         )
     return ""
 

@@ -112,7 +112,8 @@ def runs_of(
 
 
 def active_entries(bench: Workbench) -> tuple[Entry, ...]:
-    return tuple(entry for entry in bench.entries if entry.enabled)
+    """Interventions that act on a circuit's run: those that act on the clean prompt."""
+    return tuple(entry for entry in bench.entries if entry.enabled and entry.acts_on("clean"))
 
 
 def top_of(bench: Workbench, scores: EdgeScores) -> int:

@@ -6,6 +6,7 @@ python -m benchmarks.circuits [--pairs 60] [--model smollm2]
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -73,9 +74,8 @@ def main() -> None:
     print("\n| work | time | memory |\n|---|---|---|")
     found: dict[str, EdgeScores] = {}
     for method in METHODS:
-        found[TITLES[method]] = timed(
-            f"{TITLES[method]} of all edges", lambda method=method: edge_attribution(model, drawn.right, method=method)
-        )  # type: ignore[misc]
+        work = partial(edge_attribution, model, drawn.right, method=method)
+        found[TITLES[method]] = timed(f"{TITLES[method]} of all edges", work)
     curves = timed(
         "faithfulness at all sizes, both methods and random circuits", lambda: faithfulness_curves(runs, found)
     )

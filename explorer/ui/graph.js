@@ -152,6 +152,21 @@ function group(root) {
   said(root);
 }
 
+// The key may be let go anywhere: a press on the graph takes the focus away for a moment.
+function beginGroup(root) {
+  if (root.state.grouping) return;
+  root.state.grouping = true;
+  const done = (event) => {
+    if (event.key !== "g" && event.type !== "blur") return;
+    window.removeEventListener("keyup", done);
+    window.removeEventListener("blur", done);
+    root.state.grouping = false;
+    group(root);
+  };
+  window.addEventListener("keyup", done);
+  window.addEventListener("blur", done);
+}
+
 function begin(root) {
   const host = root.querySelector(".ce-graph-host");
   const cy = (root.state.cy = cytoscape({
@@ -164,6 +179,7 @@ function begin(root) {
     if (event.target.isNode() && !event.target.isParent() && (root.state.grouping || keys.ctrlKey || keys.metaKey)) hold(root, id);
     else root.state.send("item", id);
   });
+  cy.on("tap", () => host.focus({ preventScroll: true }));
   cy.on("mouseover", "node, edge", (event) => {
     host.style.cursor = "pointer";
     card(root, event.target.id(), event.renderedPosition ?? { x: 0, y: 0 });
@@ -239,7 +255,7 @@ function listen(root) {
     if (ways[event.key]) step(root, ways[event.key]);
     else if (event.key === "e") walkEdges(root);
     else if (event.key === "Enter" && root.state.walked) root.state.send("item", root.state.walked);
-    else if (event.key === "g") root.state.grouping = true;
+    else if (event.key === "g") beginGroup(root);
     else if (event.key === "/") search.focus();
     else if (event.key === "0") (root.state.touched = false), fit(root);
     else if (event.key === "Escape") root.state.send("item", "");
@@ -247,12 +263,6 @@ function listen(root) {
     event.preventDefault();
     event.stopPropagation();
   });
-  host.addEventListener("keyup", (event) => {
-    if (event.key !== "g") return;
-    root.state.grouping = false;
-    group(root);
-  });
-  host.addEventListener("pointerdown", () => host.focus({ preventScroll: true }));
   search.addEventListener("input", () => find(root, search.value, false));
   search.addEventListener("keydown", (event) => {
     event.stopPropagation();

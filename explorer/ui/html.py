@@ -1,6 +1,7 @@
 """HTML of our own, with every foreign string escaped."""
 
 import html
+import string
 
 import pandas as pd
 import streamlit as st
@@ -55,8 +56,8 @@ def say(text: str, strong: str = "") -> None:
 
 
 def plain_label(text: str) -> str:
-    """Any text as the label of a widget, which Streamlit reads as Markdown: every sign escaped."""
-    return "".join(sign if sign.isalnum() or sign.isspace() else f"\\{sign}" for sign in visible(text)) or "…"
+    """Any text as the label of a widget, which Streamlit reads as Markdown: its signs escaped."""
+    return "".join(f"\\{sign}" if sign in string.punctuation else sign for sign in text.strip()) or "…"
 
 
 def prediction_table(frame: pd.DataFrame, changed: bool) -> str:

@@ -21,6 +21,7 @@ def graph(page: Page, what: str) -> str:
 
 
 def places(page: Page, what: str = "places") -> dict[str, list[float]]:
+    page.locator(".ce-graph-host").evaluate("host => host.scrollIntoView({ block: 'end' })")
     box = page.locator(".ce-graph-host").bounding_box()
     assert box is not None
     return {name: [box["x"] + x, box["y"] + y] for name, (x, y) in json.loads(graph(page, what)).items()}
@@ -40,7 +41,7 @@ def scores(page: Page) -> dict[str, list[str]]:
 def controls_there(page: Page) -> None:
     """Until bands and variants are measured."""
     expect(page.locator(".st-key-circuit_scores")).to_contain_text("Worst variant", timeout=60_000)
-    expect(page.locator(".ce-scores")).not_to_contain_text("…\n")
+    page.wait_for_function("() => [...document.querySelectorAll('.ce-scores td')].every((cell) => cell.innerText !== '…')")
     settle(page)
 
 
@@ -52,7 +53,7 @@ def test_discover_slide_click_ablate_undo_group_rename_share(visit, fresh) -> No
     assert 0.8 < float(first["faithfulness"][0]) < 1.2
     before = int(graph(page, "shown").split(", ")[1].split()[0])
 
-    slider = page.locator(".st-key-w_circuit_top [role=slider]").first  # slide: fewer edges
+    slider = page.locator(".st-key-w_circuit_top input[type=range]").first  # slide: fewer edges
     slider.focus()
     for _ in range(3):
         page.keyboard.press("ArrowLeft")
@@ -168,12 +169,12 @@ def test_keyboard_search_and_zoom(visit) -> None:
     page.locator(".ce-graph input").press("Enter")
     expect(page.locator(".ce-graph")).to_have_attribute("data-open", "L3.mlp_out")
     settle(page)
-    before = places(page)["L3.mlp_out"]
+    before = places(page)["L0.mlp_out"]
     page.locator(".ce-graph button[data-do=in]").click()
-    page.wait_for_function(
-        "b => JSON.stringify(JSON.parse(document.querySelector('.ce-graph').dataset.places)) !== b",
-        arg=json.dumps(before),
-    )
+    page.wait_for_timeout(400)
+    assert places(page)["L0.mlp_out"] != before
+    page.locator(".ce-graph button[data-do=fit]").click()
+    page.wait_for_timeout(400)
     page.mouse.move(*places(page)["L0.mlp_out"])
     expect(card).to_contain_text("promotes")
 

@@ -119,7 +119,7 @@ def add_circuit(choices: Any) -> None:
     circuit_parser.add_argument("--n", type=int, default=60, help="pairs to draw, or to take from the file")
     circuit_parser.add_argument("--all", action="store_true", help="also pairs that the model gets wrong")
     circuit_parser.add_argument(
-        "--method", default="eap-ig", help="eap, eap-ig, mask-gradient, exact, acdc or edge-pruning"
+        "--method", default="eap-ig", choices=("eap", "eap-ig", "mask-gradient", "exact", "acdc", "edge-pruning")
     )
     circuit_parser.add_argument("--keep", help="a share of the influence (0.9) or a number of edges (100)")
     circuit_parser.add_argument("--by-position", action="store_true", help="each position apart; pairs of one length")

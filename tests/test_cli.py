@@ -207,3 +207,37 @@ def test_serve_passes_the_executor_on(monkeypatch) -> None:
     monkeypatch.setattr(SERVICE, "executor", "local")
     serve.start("127.0.0.1", 1, "smollm2", "ray")
     assert started == ["ray"]
+
+
+def test_a_circuit_is_found_scored_written_read_and_gone_on_with(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("CIRCUIT_EXPLORER_DATA", str(tmp_path / "data"))
+    found, graph = tmp_path / "circuit.json", tmp_path / "circuit.graphml"
+    call = ["circuit", "small-world-nano", "--task", "ioi", "--n", "6", "--method", "eap", "--keep", "40"]
+    assert main([*call, "--json", str(found), "--graphml", str(graph)]) == 0
+    said = capsys.readouterr().out
+    assert "random circuits" in said and "worst:" in said and "strongest edges" in said
+    record = json.loads(found.read_text())
+    assert record["format"] == "circuit-explorer/circuit" and 0 < len(record["edges"]) <= 40
+    assert record["evaluation"]["scores"]["faithfulness"]["value"] > 0.3
+    for file in (found, graph):
+        assert main([*call, "--circuit", str(file)]) == 0
+        again = capsys.readouterr().out
+        line = next(text for text in said.splitlines() if text.startswith("faithfulness  "))
+        assert line in again
+    assert main([*call, "--keep", "0.9"]) == 0  # the scores are taken from the store
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--keep", "much"], "expected a share such as 0.9"),
+        (["--keep", "1.5"], "expected a share"),
+        (["--circuit", "/nowhere/at.all"], "cannot be read"),
+        (["--by-position", "--method", "acdc"], "by position is not offered"),
+    ],
+)
+def test_mistakes_with_circuits(tmp_path: Path, capsys, monkeypatch, more, said) -> None:
+    monkeypatch.setenv("CIRCUIT_EXPLORER_DATA", str(tmp_path / "data"))
+    assert main(["circuit", "small-world-nano", "--task", "ioi", "--n", "4", "--method", "eap", *more]) == 1
+    error = capsys.readouterr().err
+    assert said in error and "Traceback" not in error, error

@@ -25,6 +25,7 @@ from explorer.engine.variants import Prefix
 from explorer.models.decoder import Decoder, Linear, Norm
 from explorer.prompts.tokens import Tokens
 
+READERS_AT_ONCE = 64
 KEPT_FOR_WRITES: tuple[Kind, Kind] = ("z", "mlp_out")
 ScoreOf = Callable[[Float[Tensor, "row vocab"]], Float[Tensor, " row"]]
 """An objective: logits after the last position to one number a row."""
@@ -100,7 +101,12 @@ def score_edges(
     exists = mode.graph.exists.to(gradients.device)
     if by_position:
         return torch.einsum("brtd,bwtd->brwt", gradients, change) * exists[..., None]
-    return (gradients.flatten(2) @ change.flatten(2).mT) * exists
+    found = gradients.new_zeros(len(gradients), *exists.shape)
+    for first in range(0, len(exists), READERS_AT_ONCE):  # early readers see few writers
+        rows = slice(first, first + READERS_AT_ONCE)
+        seen = int(exists[rows].any(0).nonzero().max()) + 1
+        found[:, rows, :seen] = gradients[:, rows].flatten(2) @ change[:, :seen].flatten(2).mT
+    return found * exists
 
 
 def reader_gradients(

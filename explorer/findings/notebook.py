@@ -7,7 +7,7 @@ whether they are reproduced (to 1e-5, or the model's own precision where that is
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from explorer.core.pairs import ContrastPair
@@ -83,12 +83,12 @@ def set_up(info: ModelInfo, pair: ContrastPair, prompt: str, stack: Sequence[Any
 
 
 def expression(value: Any) -> str:
-    """A frozen value of the public face as the Python that makes it."""
-    named = ", ".join(
-        f"{each.name}={expression(getattr(value, each.name))}" if hasattr(getattr(value, each.name), "__dataclass_fields__")
-        else f"{each.name}={getattr(value, each.name)!r}"
-        for each in fields(value)
-    )  # fmt: skip
+    """A frozen value of the public face, or a tuple of them, as the Python that makes it."""
+    if isinstance(value, tuple):
+        return "(" + "".join(f"{expression(each)}, " for each in value) + ")"
+    if not is_dataclass(value):
+        return repr(value)
+    named = ", ".join(f"{each.name}={expression(getattr(value, each.name))}" for each in fields(value))
     return f"ex.{type(value).__name__}({named})"
 
 

@@ -8,6 +8,7 @@ KEYS = (
     ("arrow keys", "walk a chart that has the focus: heads, layers, tokens"),
     ("Enter", "open the cell that was walked to"),
     ("Ctrl / Cmd + click or Enter", "pin a head beside the others; collect cells to patch together"),
+    ("g held + click", "group nodes of a circuit; there, e walks a node's edges, / finds, 0 fits"),
     ("Esc", "clear the selection; close a panel"),
     ("Z, Shift + Z", "undo, redo"),
     ("Tab", "next control or chart"),
@@ -33,6 +34,10 @@ STEPS = (
     (
         "Lens, Attribution, Patching",
         "What each layer would predict, which components write the answer, and what changes when one takes its value from the other prompt.",
+    ),
+    (
+        "Circuits",
+        "Find the edges that carry an answer, cut them by hand, and see how far the circuit does what the model does, beside random ones.",
     ),
     (
         "Looking is not doing",

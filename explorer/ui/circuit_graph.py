@@ -14,6 +14,7 @@ from explorer.core.errors import ExplorerError
 from explorer.core.places import PlacedEdge
 from explorer.core.sites import Edge, Head
 from explorer.engine.interventions import AblationKind, OnlyEdges
+from explorer.models.zoo.knowledge import true_circuit
 from explorer.plots.circuit_figures import DRAWN_AT_MOST, Details, circuit_graph, effects_of
 from explorer.plots.theme import token_label
 from explorer.ui import session
@@ -100,8 +101,22 @@ def keep_controls(desk: Desk, shown: Shown) -> None:
     if scores is not None and scores.residual is not None:
         span = float((scores.clean - scores.corrupt).mean())
         parts.append(f"completeness residual {scores.residual:.3f} of {span:+.2f} logits")
-    st.html(f"<div data-count='{circuit.n_edges}'></div>")
     say("; ".join(parts) + ".")
+    against_truth(desk, circuit)
+
+
+def against_truth(desk: Desk, circuit: Circuit) -> None:
+    """For models set by hand: how many of the true edges are kept."""
+    true = true_circuit(desk.bench.model)
+    if true is None:
+        return
+    wanted = {str(PlacedEdge(edge)) for edge in true.edges}
+    found = {str(PlacedEdge(each.edge)) for each in circuit.edges}
+    say(
+        f"{len(wanted & found)} of its {len(wanted)} edges are here, and {len(found - wanted)} others. An edge that carries the same on both "
+        "prompts (positions, for one) has no effect on them, so no method finds it.",
+        "The true circuit of this model:",
+    )
 
 
 def counts_up_to(total: int, current: int) -> list[int]:

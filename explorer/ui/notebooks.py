@@ -8,7 +8,9 @@ from explorer.analyses.attribution import direct_logit_attribution
 from explorer.analyses.component_lens import component_lens
 from explorer.analyses.lens import logit_lens
 from explorer.analyses.weighted_attention import weighted_attention
+from explorer.circuits.evaluation import core_scores
 from explorer.findings.notebook import View, expression, notebook
+from explorer.ui.circuit_state import chosen_pairs, known_scores, runs_of, spec_of, top_of
 from explorer.ui.desk import Desk
 from explorer.ui.state import stack_of
 from explorer.ui.sweeps import directions_of, noise_of
@@ -26,9 +28,34 @@ def page_notebook(desk: Desk, title: str) -> str:
         views.append(lens_view(desk) if bench.lens_of == "stream" else component_view(desk))
     if title == "Patching" and desk.answer and desk.distractor:
         views.append(patching_view(desk))
+    if title == "Circuits" and desk.answer and desk.distractor:
+        views += circuit_views(desk)
     if title == "Attribution" and desk.answer:
         views.append(attribution_view(desk))
     return notebook(desk.model.info, bench.pair, bench.prompt, desk.stack, bench.bos, views)
+
+
+def circuit_views(desk: Desk) -> list[View]:
+    """The circuit as it stands before changes by hand, and its scores; none for one by hand, or not found yet."""
+    bench = desk.bench
+    if bench.circuit_method == "by hand":
+        return []
+    chosen = chosen_pairs(bench, desk.model)
+    spec = spec_of(bench, desk.model, chosen.pairs, bench.circuit_method)
+    scores = known_scores(spec, desk.model)
+    if scores is None:
+        return []
+    top = top_of(bench, scores)
+    runs = runs_of(bench, desk.model, chosen.pairs)
+    circuit = scores.circuit(top)
+    core = core_scores(runs, circuit.mask()[None], *runs.ends())[0]
+    pairs = "[" + ", ".join(expression(pair) for pair in chosen.pairs) + "]"
+    calls = (
+        f"pairs = {pairs}\ncircuit = ex.discover_circuit(model, pairs, method={spec.method!r}, keep={top}, by_position={spec.by_position}, "
+        f"threshold={spec.threshold}, target={spec.target}, bos=bos)\nfound = ex.evaluate_circuit(model, circuit, pairs, n_random=5, bos=bos)"
+    )
+    numbers = {"circuit.n_edges": float(circuit.n_edges), "found.faithfulness": core.faithfulness.value, "found.completeness": core.completeness.value}  # fmt: skip
+    return [View("The circuit, before changes by hand", calls, numbers, "ex.plots.circuit(circuit)")]
 
 
 def patching_view(desk: Desk) -> View:

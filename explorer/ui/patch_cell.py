@@ -114,7 +114,7 @@ def keep_buttons(desk: Desk, place: Place, way: Direction) -> None:
             session.update(head=head, side=side)
             st.switch_page(str(pages_directory() / "attention.py"))
     if desk.bench.circuit:
-        say(", ".join(desk.bench.circuit), "Kept for a circuit:")
+        say(", ".join(desk.bench.circuit), "Kept for a circuit (Circuits page, “by hand”):")
 
 
 def head_of(desk: Desk, place: Place) -> Head | None:

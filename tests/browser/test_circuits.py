@@ -41,7 +41,9 @@ def scores(page: Page) -> dict[str, list[str]]:
 def controls_there(page: Page) -> None:
     """Until bands and variants are measured."""
     expect(page.locator(".st-key-circuit_scores")).to_contain_text("Worst variant", timeout=60_000)
-    page.wait_for_function("() => [...document.querySelectorAll('.ce-scores td')].every((cell) => cell.innerText !== '…')")
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.ce-scores td')].every((cell) => cell.innerText !== '…')"
+    )
     settle(page)
 
 

@@ -39,6 +39,11 @@ def run_cells(text: str, folder: Path) -> "subprocess.CompletedProcess[str]":
         ex.Scale(ex.Neuron(0, 7), 0.1, (3,)),
         ex.Freeze(ex.KeyValue(0, 1, "k")),
         ex.EdgePatch(ex.Edge(ex.Head(0, 1), ex.MlpIn(2)), TWIN),
+        ex.EdgeAblate(ex.Edge(ex.Embed(), ex.Logits()), "mean", (2,), (PROMPT,)),
+        ex.OnlyEdges(
+            (ex.PlacedEdge(ex.Edge(ex.Head(0, 1), ex.Logits()), 3), ex.PlacedEdge(ex.Edge(ex.Embed(), ex.MlpIn(0)))),
+            TWIN,
+        ),
         PAIR,
     ],
 )
@@ -58,13 +63,13 @@ def test_values_are_written_as_the_python_that_makes_them(value) -> None:
         ("lens", {"lens": "tuned"}),
         ("lens", {"lens_of": "heads and MLPs"}),
         ("attribution", {}),
+        ("circuits", {"circuit_method": "eap", "circuit_top": "40"}),
         ("patching", {"direction": "noising"}),
         ("patching", {"corruption": "noise", "noise_at": "1,3", "by_position": "True", "patch_site": "mlp_out"}),
     ],
 )
 def test_the_notebook_of_every_page_reproduces_its_numbers(name, choices, tmp_path, monkeypatch) -> None:
     caught: list[str] = []
-    monkeypatch.setattr("explorer.ui.frame.foot", lambda title, desk: caught.append(page_notebook(desk, title)))
     app = AppTest.from_file(str(ROOT / "pages" / f"{name}.py"), default_timeout=60)
     stack = ["L1H2:zero", "L0.mlp_out:scale:3,4:x0.3", "L2H0:patch", "L1H3:mean:off"]
     for field, value in {
@@ -72,6 +77,8 @@ def test_the_notebook_of_every_page_reproduces_its_numbers(name, choices, tmp_pa
         **choices,
     }.items():  # fmt: skip
         app.query_params[field] = value
+    app.run()  # a circuit is found below the foot: the notebook is asked for on a page that stands
+    monkeypatch.setattr("explorer.ui.frame.foot", lambda title, desk: caught.append(page_notebook(desk, title)))
     app.run()
     assert not app.exception and len(caught) == 1
     nbformat = json.loads(caught[0])

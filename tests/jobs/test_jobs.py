@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 import explorer as ex
+from explorer.circuits.discovery import Discovery, DiscoverySpec
 from explorer.jobs import service as services
+from explorer.jobs.kinds import read_spec as read_any
 from explorer.jobs.kinds import run_shard
+from explorer.jobs.kinds import write_spec as write_any
 from explorer.jobs.patching import PatchingSpec, read_spec, shards_of, write_spec
 from explorer.jobs.service import JobService
 from explorer.jobs.store import Store
@@ -274,3 +277,43 @@ def test_time_left_is_told() -> None:
     job = services.Running("x", "m", 100, done=30, first=10, started=time.monotonic() - 20)
     assert job.left == "about 70 s left" and job.fraction == 0.3
     assert services.Running("x", "m", 100).left == "…"
+
+
+def discovery_of(model: ex.Model, method: str, **more) -> DiscoverySpec:
+    pairs = tuple(pair for pair in pairs_of(6) if len(model.tokenize(pair.clean)) == len(model.tokenize(pair.corrupt)))
+    return DiscoverySpec(model.info.key, model.info.dtype, model.info.weight_hash, pairs, method, **more)
+
+
+@pytest.mark.parametrize("method", ["eap", "acdc", "edge-pruning"])
+def test_a_discovery_is_cancelled_kept_and_resumed(tiny: ex.Model, service: JobService, monkeypatch, method) -> None:
+    """Sequential methods go on from the last piece; what is found is what one go finds."""
+    spec = discovery_of(tiny, method, steps=100, target=20, threshold=1e-4)
+    alone = Discovery(tiny, spec)
+    pieces, ran = alone.pieces(), []
+    real = run_shard
+
+    def stops(model, spec, numbers, cancelled=None, chunk=0, before=None):
+        ran.append(list(numbers))
+        if len(ran) == 2:
+            return None
+        return real(model, spec, numbers, before=before)
+
+    monkeypatch.setattr("explorer.jobs.executors.run_shard", stops)
+    job = service.submit(spec, "found", sum(map(len, pieces)))
+    assert service.wait(job, 60)
+    left = service.store.job(job)
+    assert left.done == len(pieces[0]) and left.kind == "DiscoverySpec"
+    assert (service.result(job, tiny) is None) == (method != "eap")
+    service.resume(job)
+    assert service.wait(job, 120) and service.store.job(job).state == "done"
+    assert ran[2] == pieces[1]  # the first is not run again
+    found = service.result(job, tiny)
+    assert np.allclose(found.by_pair, alone.run().by_pair, atol=1e-7)
+    assert service.store.same(write_any(spec)) == job
+    if method != "eap":  # only the newest state is kept
+        assert sum(bool(arrays) for arrays in service.store.shards(job).values()) == 1
+
+
+def test_a_record_of_an_unknown_kind_is_said(store: Store) -> None:
+    with pytest.raises(ex.ExplorerError, match="does not know"):
+        read_any({"type": "Magic"})

@@ -2,8 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from explorer.circuits.circuit import Group
 from explorer.core.pairs import ContrastPair
-from explorer.core.sites import AttnOut, Head, MlpOut, Resid
+from explorer.core.places import PlacedEdge
+from explorer.core.sites import AttnOut, Edge, Embed, Head, KeyValue, Logits, MlpIn, MlpOut, Resid
 from explorer.ui.address import from_params, in_address, to_params
 from explorer.ui.state import Entry, Workbench
 
@@ -21,6 +23,17 @@ entries = st.one_of(
     st.builds(Entry, sites, st.just("scale"), positions, factor=st.floats(-100, 100), **choices),
 )
 heads = st.builds(Head, layers, layers)
+senders = st.one_of(st.just(Embed()), heads, st.builds(MlpOut, layers))
+receivers = st.one_of(
+    st.just(Logits()), st.builds(MlpIn, layers), st.builds(KeyValue, layers, layers, st.sampled_from(("k", "v")))
+)
+edges = st.builds(Edge, senders, receivers)
+entries = entries | st.builds(
+    Entry, edges, st.sampled_from(("zero", "mean", "resample", "patch")), positions, **choices
+)
+placed = st.builds(PlacedEdge, edges, st.none() | st.integers(0, 999))
+edits = st.builds(lambda sign, what: f"{sign}{what}", st.sampled_from("-+!"), senders | placed)
+nodes = senders.map(str)
 texts = st.text(max_size=60)
 benches = st.builds(
     Workbench,
@@ -46,6 +59,22 @@ benches = st.builds(
     follow=texts,
     scale=st.sampled_from(("probability", "logit", "log rank")),
     token_baseline=st.sampled_from(("mean", "corrupt")),
+    circuit_view=st.sampled_from(("Graph", "Size", "Stability", "Files")),
+    circuit_method=st.sampled_from(("eap", "acdc", "by hand")),
+    circuit_by=st.sampled_from(("influence", "edges")),
+    circuit_keep=st.integers(1, 100),
+    circuit_top=st.integers(1, 99_999),
+    circuit_positions=st.booleans(),
+    circuit_threshold=st.floats(0, 100),
+    circuit_edits=st.lists(edits, max_size=4, unique=True).map(tuple),
+    circuit_groups=st.lists(
+        st.builds(Group, texts, st.lists(nodes, min_size=1, max_size=4).map(tuple)), max_size=3
+    ).map(tuple),
+    circuit_labels=st.lists(st.tuples(nodes, texts), max_size=3).map(tuple),
+    circuit_notes=texts,
+    circuit_item=st.just("") | nodes | placed.map(str) | texts.map(lambda text: f":{text}"),
+    circuit_mode=st.sampled_from(("the model", "only the circuit")),
+    circuit_rest=st.sampled_from(("zero", "mean", "resample")),
     n_new=st.integers(1, 50),
     temperature=st.floats(0, 2),
     seed=st.integers(0, 10_000),

@@ -77,6 +77,10 @@ class Circuit:
         used = np.asarray(self.kept.any((0, 2)))
         return [writer for writer, there in zip(self.graph.writers, used, strict=True) if there]
 
+    def owners(self, edge: PlacedEdge) -> list[str]:
+        """Names of the nodes that an edge leads into: several where a key-value head serves them, or "logits"."""
+        return [str(owner) for owner in owner_of(edge.edge.receiver, self.graph)] or ["logits"]
+
     @cached_property
     def nodes(self) -> list[str]:
         """Names of all nodes, the logits last."""
@@ -90,9 +94,6 @@ class Circuit:
     def mask(self) -> Float[Tensor, "reader writer ..."]:
         """1 for kept edges, as edge mode takes it."""
         return mask_of(self.kept)
-
-    def complement(self) -> Float[Tensor, "reader writer ..."]:
-        return 1 - self.mask()
 
     def node_mask(self) -> Float[Tensor, "reader writer"]:
         """The circuit of nodes: everything that a node of the circuit writes reaches every reader; all other nodes are ablated."""

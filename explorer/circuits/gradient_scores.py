@@ -10,6 +10,7 @@ m(corrupt) − m(clean) as the steps grow: the completeness residual.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -35,12 +36,12 @@ def score_pairs(
     found = np.zeros((len(runs), len(index), length), dtype=np.float32)
     for chunk in runs.chunks:
         if method in ("eap", "eap-ig"):
-            if cancelled():
+            score = logit_difference(*runs.read(chunk).unbind(1))
+            try:
+                n_steps = steps if method == "eap-ig" else 1
+                dense, _ = edge_scores(runs.mode(chunk), score, n_steps, by_position, partial(stop_if, cancelled))
+            except Stopped:
                 return None
-            mode = runs.mode(chunk)
-            answers, distractors = runs.read(chunk).unbind(1)
-            score = logit_difference(answers, distractors)
-            dense, _ = edge_scores(mode, score, steps if method == "eap-ig" else 1, by_position)
             part = dense[:, index[:, 0], index[:, 1]]
             put(found, chunk, part if by_position else part[..., None])
             continue
@@ -54,6 +55,15 @@ def score_pairs(
                 return None
             put(found, [pair], one[None])
     return found
+
+
+class Stopped(Exception):  # noqa: N818 - no error: somebody asked for it
+    """Raised between gradients where work is cancelled."""
+
+
+def stop_if(cancelled: Callable[[], bool]) -> None:
+    if cancelled():
+        raise Stopped
 
 
 def put(found: np.ndarray, pairs: list[int], part: Float[Tensor, "pair edge pos"]) -> None:

@@ -69,17 +69,23 @@ def run_with_gradient(
     return scores.detach(), gradients, {place: next(found) for place in tape.inputs}
 
 
+def nothing() -> None:
+    """What is done before a gradient, by default."""
+
+
 def edge_scores(
-    mode: EdgeMode, score: ScoreOf, steps: int = 1, by_position: bool = False
+    mode: EdgeMode, score: ScoreOf, steps: int = 1, by_position: bool = False, before_each: Callable[[], None] = nothing
 ) -> tuple[Float[Tensor, "pair reader writer *pos"], Float[Tensor, " pair"]]:
     """EAP of every edge (EAP-IG for `steps` > 1), and the objective on the clean run (for EAP-IG on the last midpoint).
 
-    With `by_position`, a last axis holds the positions from `mode.start` on, which add up to the edge's score.
+    With `by_position`, a last axis holds the positions from `mode.start` on, which add up to the edge's score.  `before_each` is called
+    before each gradient: long work gives way there, or stops by an exception.
     """
     corrupt, clean = (embed(mode.decoder, ids)[:, mode.start :] for ids in (mode.corrupt, mode.clean))
     points = [1.0] if steps == 1 else [(step + 0.5) / steps for step in range(steps)]
     total: Tensor | None = None
     for point in points:
+        before_each()
         found, value, tape = reader_gradients(mode, torch.lerp(corrupt, clean, point), score)
         total = found if total is None else total + found
     assert total is not None

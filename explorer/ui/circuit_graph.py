@@ -12,7 +12,7 @@ from explorer.circuits.circuit import Circuit
 from explorer.circuits.editing import CHANGES
 from explorer.core.errors import ExplorerError
 from explorer.core.places import PlacedEdge
-from explorer.core.sites import Edge, Head
+from explorer.core.sites import Head
 from explorer.engine.interventions import AblationKind, OnlyEdges
 from explorer.models.zoo.knowledge import true_circuit
 from explorer.plots.circuit_figures import DRAWN_AT_MOST, Details, circuit_graph, effects_of
@@ -192,11 +192,6 @@ def circuit_alone(desk: Desk, circuit: Circuit) -> list[str]:
 def details_of(desk: Desk, circuit: Circuit) -> Details:
     """What nodes say when pointed at: effect, types, tokens, strongest edges; their patterns; what is changed."""
     marked = {entry.name for entry in desk.bench.entries if entry.enabled}
-    marked |= {
-        f"{each.site.sender}->{each.site.receiver}"
-        for each in desk.bench.entries
-        if each.enabled and isinstance(each.site, Edge)
-    }
     hovers = {
         name: [circuit.labels.get(name, name) + (f" ({name})" if name in circuit.labels else "")]
         for name in circuit.nodes
@@ -222,7 +217,7 @@ def strongest_edges(circuit: Circuit, hovers: dict[str, list[str]]) -> None:
     for edge in circuit.edges:
         score = circuit.score(edge)
         out.setdefault(str(edge.edge.sender), []).append((score, edge))
-        for name in receiving(circuit, edge):
+        for name in circuit.owners(edge):
             into.setdefault(name, []).append((score, edge))
     for name, lines in hovers.items():
         for title, found in (("in", into.get(name, [])), ("out", out.get(name, []))):
@@ -235,13 +230,6 @@ def strongest_edges(circuit: Circuit, hovers: dict[str, list[str]]) -> None:
                         for score, edge in best
                     )
                 )
-
-
-def receiving(circuit: Circuit, edge: PlacedEdge) -> list[str]:
-    from explorer.circuits.circuit import owner_of
-
-    owners = owner_of(edge.edge.receiver, circuit.graph)
-    return [str(owner) for owner in owners] or ["logits"]
 
 
 def head_details(desk: Desk, circuit: Circuit, hovers: dict[str, list[str]]) -> dict[str, str]:

@@ -8,7 +8,7 @@ import streamlit as st
 
 from explorer.analyses.edge_reading import edge_reading
 from explorer.circuits.circuit import Circuit, Group
-from explorer.circuits.editing import CHANGES, Change
+from explorer.circuits.editing import Change
 from explorer.core.errors import ExplorerError
 from explorer.core.places import ARROW, PlacedEdge, parse_edge
 from explorer.core.sites import Embed, HeadPart, KeyValue, parse_sender
@@ -21,14 +21,14 @@ from explorer.ui.act import CHOICES, act, put
 from explorer.ui.circuit_state import Shown
 from explorer.ui.desk import Desk
 from explorer.ui.html import grid, say
-from explorer.ui.state import EDGE_HOWS, Entry, How
+from explorer.ui.state import EDGE_HOWS, Entry, How, stack_of
 from explorer.ui.terms import help_for
 
 LISTED = 8
-WHAT: dict[Change, tuple[str, str]] = {
-    "-": ("Remove from circuit", "Cut it out of the circuit; what is left on no path goes with it."),
-    "+": ("Pin", "Keep it in the circuit, however small; a node with its strongest path."),
-    "!": ("Keep only", "Keep only what lies on paths through it."),
+WHAT: dict[Change, tuple[str, str, str]] = {
+    "-": ("remove", "Remove from circuit", "Cut it out of the circuit; what is left on no path goes with it."),
+    "+": ("pin", "Pin", "Keep it in the circuit, however small; a node with its strongest path."),
+    "!": ("only", "Keep only", "Keep only what lies on paths through it."),
 }
 
 
@@ -84,12 +84,10 @@ def item_panel(desk: Desk, shown: Shown, minimal: pd.DataFrame | None) -> None:
 def circuit_buttons(shown: Shown, what: str) -> None:
     at_work = {str(edit) for edit in shown.edits}
     with st.container(horizontal=True, key="circuit_acts"):
-        for change in CHANGES:
-            label, help_text = WHAT[change]
+        for change, (name, label, help_text) in WHAT.items():
             done = f"{change}{what}" in at_work
             st.button(
-                f"{label} ✓" if done else label, key=f"circuit_act_{['remove', 'pin', 'only'][list(CHANGES).index(change)]}",
-                help=help_text, **session.calling(toggle, change, what),
+                f"{label} ✓" if done else label, key=f"circuit_act_{name}", help=help_text, **session.calling(toggle, change, what),
             )  # fmt: skip
 
 
@@ -145,11 +143,9 @@ def heading(desk: Desk, circuit: Circuit, name: str) -> None:
 
 def edges_of(circuit: Circuit, name: str) -> None:
     """The strongest edges of a node, each to be opened."""
-    from explorer.circuits.circuit import owner_of
-
     found = [
         edge for edge in circuit.edges
-        if name in (str(edge.edge.sender), *map(str, owner_of(edge.edge.receiver, circuit.graph)), str(edge.edge.receiver))
+        if name in (str(edge.edge.sender), *circuit.owners(edge))
     ]  # fmt: skip
     found.sort(key=lambda edge: -abs(np.nan_to_num(circuit.score(edge))))
     if not found:
@@ -184,18 +180,12 @@ def edge_panel(desk: Desk, shown: Shown, placed: PlacedEdge) -> None:
     st.caption("In the circuit")
     circuit_buttons(shown, str(placed))
     with st.container(horizontal=True):
-        for node in (str(edge.sender), *owner_names(circuit, placed)):
+        for node in (str(edge.sender), *circuit.owners(placed)):
             st.button(
                 node, key=f"to_{node}", type="tertiary", icon=":material/adjust:", **session.calling(open_item, node)
             )
     if isinstance(edge.receiver, HeadPart | KeyValue) and edge.receiver.kind in ("q", "k"):
         why_this_edge(desk, placed)
-
-
-def owner_names(circuit: Circuit, placed: PlacedEdge) -> list[str]:
-    from explorer.circuits.circuit import owner_of
-
-    return [str(owner) for owner in owner_of(placed.edge.receiver, circuit.graph)]
 
 
 def edge_act(desk: Desk, placed: PlacedEdge) -> None:
@@ -213,9 +203,7 @@ def exact_effect(desk: Desk, placed: PlacedEdge) -> float | None:
     try:
         tokens = desk.model.tokenize(pair.clean, desk.bench.bos)
         read = desk.model.single_token(desk.answer), desk.model.single_token(desk.distractor)
-        stack = tuple(
-            entry.intervention(pair) for entry in desk.bench.entries if entry.enabled and entry.acts_on("clean")
-        )
+        stack = tuple(stack_of(desk.bench.entries, pair, "clean"))
         patched = (*stack, EdgePatch(placed.edge, pair.corrupt, positions))
         return objective(desk.model, Side(tokens, patched), read) - objective(desk.model, Side(tokens, stack), read)
     except ExplorerError:
@@ -226,7 +214,8 @@ def why_this_edge(desk: Desk, placed: PlacedEdge) -> None:
     """Which tokens' attention scores the edge moves: the head's row with and without it."""
     st.markdown("**Why this edge?**", help=help_for("edge reading"))
     try:
-        found = edge_reading(desk.model, desk.bench.pair, placed.edge, bos=desk.bench.bos)
+        stack = stack_of(desk.bench.entries, desk.bench.pair, "clean")
+        found = edge_reading(desk.model, desk.bench.pair, placed.edge, interventions=stack, bos=desk.bench.bos)
     except ExplorerError as error:
         say(str(error))
         return

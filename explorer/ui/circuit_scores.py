@@ -32,7 +32,7 @@ from explorer.ui.on_request import Job
 from explorer.ui.terms import help_for
 
 N_RANDOM = 20
-MINIMAL_UP_TO, TRIED = 60, 12
+MEASURED_UP_TO, NODES_SHOWN = 60, 12
 """Nodes up to which minimality is measured by itself; rows that its table shows."""
 FAITHFUL, COMPLETE = 0.8, 0.8
 CORE = Shelf(32)
@@ -205,7 +205,7 @@ def node_checks(desk: Desk, chosen: Chosen, circuit: Circuit, live: Live) -> pd.
 
     with st.container(border=True, key="circuit_nodes"):
         st.markdown("**Nodes**", help=help_for("minimality (of a node)", "incompleteness"))
-        if len(names) > MINIMAL_UP_TO and not st.session_state.get("_minimal_all"):
+        if len(names) > MEASURED_UP_TO and not st.session_state.get("_minimal_all"):
             st.button(f"Measure all {len(names)} nodes", key="measure_nodes", on_click=lambda: st.session_state.update(_minimal_all=True))  # fmt: skip
             return None
         job = live_work("circuit_nodes", key, work, 0.0)
@@ -217,7 +217,7 @@ def node_checks(desk: Desk, chosen: Chosen, circuit: Circuit, live: Live) -> pd.
         table, worst = job.result
         rows = [
             [circuit.labels.get(row["node"], row["node"]), f"{row['loss']:+.3f}", "–" if np.isnan(row["low"]) else f"{row['low']:+.2f} … {row['high']:+.2f}"]
-            for row in table.head(TRIED).to_dict("records")
+            for row in table.head(NODES_SHOWN).to_dict("records")
         ]  # fmt: skip
         st.html(grid(["without the node", "circuit loses", "95 % interval"], rows))
         inert = int((table["loss"].abs() < 0.01).sum())

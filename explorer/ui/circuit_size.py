@@ -5,12 +5,14 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from explorer.circuits.curves import FaithfulnessCurves, faithfulness_curves
+from explorer.circuits.curves import N_RANDOM, FaithfulnessCurves, faithfulness_curves, sizes
+from explorer.circuits.discovery import MASKED_RUN
 from explorer.circuits.edge_scores import TITLES, EdgeScores, Method
 from explorer.core.errors import ExplorerError
 from explorer.jobs.turns import SMALL_CHUNK
 from explorer.plots.circuit_figures import curve_lines
 from explorer.ui import session
+from explorer.ui.circuit_discovery import seconds_of_a_run
 from explorer.ui.circuit_state import Chosen, Shown, known_scores, runs_of, spec_of
 from explorer.ui.data import data_menu
 from explorer.ui.desk import Desk, message
@@ -42,7 +44,8 @@ def size_view(desk: Desk, chosen: Chosen, shown: Shown) -> None:
         runs = runs_of(desk.bench, desk.model, chosen.pairs)
         return faithfulness_curves(runs, known, progress=show, cancelled=stop, chunk_positions=SMALL_CHUNK)
 
-    seconds = 0.5 * len(known) * len(chosen.pairs) * desk.model.info.n_parameters / 1.3e8 * 10
+    masks = len(sizes(shown.circuit.graph.n_edges)) * (len(known) + N_RANDOM)
+    seconds = masks * len(chosen.pairs) * MASKED_RUN * seconds_of_a_run(desk)
     found: FaithfulnessCurves | None = on_request(
         "circuit_curves", "Measure the curves", inputs, work, help=f"Some {max(1, seconds):.0f} s.",
         stale="The pairs or methods have changed since the curves were measured.",
@@ -67,8 +70,8 @@ def known_methods(desk: Desk, chosen: Chosen) -> dict[str, EdgeScores]:
 
 
 def curves(desk: Desk, found: FaithfulnessCurves) -> None:
-    sizes = sorted(set(found.frame["chosen"]))
-    line_chart(curve_lines(found), "circuit_curves_chart", lambda place: keep(int(sizes[place])))
+    counts = sorted(set(found.frame["chosen"]))
+    line_chart(curve_lines(found), "circuit_curves_chart", lambda place: keep(int(counts[place])))
     rows = []
     for method in dict.fromkeys(found.frame["method"]):
         cpr, cmd = found.area(method)

@@ -16,6 +16,7 @@ from explorer.circuits.discovery import STEPS, DiscoverySpec, write_spec
 from explorer.circuits.edge_scores import TITLES, EdgeScores, Method
 from explorer.circuits.editing import CircuitEdit, edited, parse_edit
 from explorer.circuits.runs import CircuitRuns
+from explorer.core.errors import PairError
 from explorer.core.pairs import ContrastPair
 from explorer.core.places import Place, parse_place
 from explorer.core.sites import Head, HeadPart, KeyValue, MlpOut, Neuron
@@ -25,9 +26,11 @@ from explorer.engine.interventions import OnlyEdges, Stack
 from explorer.engine.model import Model
 from explorer.ui.service import SERVICE
 from explorer.ui.state import Entry, Side, Workbench, needed, other_side
-from explorer.ui.task_draws import pairs_of
+from explorer.ui.task_draws import PAIR_COUNT, PAIR_FILE, pairs_of
 
 IMPORTED = "_imported_circuit"
+PAIRS_AT_MOST = 200
+"""Pairs of a file that a circuit is found on."""
 
 
 class Shelf:
@@ -68,6 +71,12 @@ def chosen_pairs(bench: Workbench, model: Model) -> Chosen:
     """Raises as `task_pairs`."""
     if bench.circuit_pairs == "this pair":
         return Chosen((bench.pair,), "this pair")
+    if bench.circuit_pairs == "a file":
+        if PAIR_FILE not in st.session_state:
+            raise PairError("No file of pairs is loaded in this browser. Choose one above (a link does not hold it).")
+        _, name, file = st.session_state[PAIR_FILE]
+        pairs = file.pairs[: st.session_state.get(PAIR_COUNT, PAIRS_AT_MOST)]
+        return Chosen(pairs, f"{len(pairs)} pairs of {name}")
     found = pairs_of(bench, model)
     pairs = found.right if bench.only_right else found.pairs
     held = ", held-out templates" if bench.held_out else ""

@@ -8,7 +8,7 @@ from explorer.circuits.edge_scores import TITLES, EdgeScores
 from explorer.core.errors import ExplorerError
 from explorer.engine.edge_graph import EdgeGraph
 from explorer.engine.edges import graph_of
-from explorer.ui import session, tasks
+from explorer.ui import datasets, session, tasks
 from explorer.ui.circuit_discovery import scores_of
 from explorer.ui.circuit_files import files_view
 from explorer.ui.circuit_graph import graph_view
@@ -91,6 +91,8 @@ def controls(desk: Desk, graph: EdgeGraph) -> None:
                 "By position", help="Every position of the reader is an edge of its own; prompts of one length.",
                 **session.bound("circuit_positions", bench.circuit_positions),
             )  # fmt: skip
+    if bench.circuit_pairs == "a file":
+        datasets.from_file(desk)
     if bench.circuit_pairs == "a task":
         tasks.controls(bench)
         with st.container(horizontal=True, vertical_alignment="center"):

@@ -21,9 +21,10 @@ from explorer.ui.html import grid, say
 from explorer.ui.patching import SITES
 from explorer.ui.service import SERVICE
 from explorer.ui.state import Workbench, stack_of
+from explorer.ui.task_draws import PAIR_COUNT, PAIR_FILE
 from explorer.ui.terms import help_for
 
-SOURCE, FILE, REFUSED = "_pair_source", "_pair_file", "_run_refused"
+SOURCE, REFUSED = "_pair_source", "_run_refused"
 RUN_AT_MOST = 2000
 """Pairs of one run."""
 SAMPLED = 3
@@ -130,18 +131,18 @@ def from_file(desk: Desk) -> Chosen | None:
     if loaded is not None:
         content = loaded.getvalue()
         key = (desk.model.identity, loaded.name, hash(content), desk.bench.bos)
-        if st.session_state.get(FILE, (None,))[0] != key:
+        if st.session_state.get(PAIR_FILE, (None,))[0] != key:
             try:
                 read = read_pairs(content, loaded.name, desk.model.tokenizer, desk.model.info.n_ctx, desk.bench.bos)
-                st.session_state[FILE] = key, loaded.name, read
+                st.session_state[PAIR_FILE] = key, loaded.name, read
             except ExplorerError as error:
-                st.session_state.pop(FILE, None)
+                st.session_state.pop(PAIR_FILE, None)
                 message("file_error", "This file is not read.", error)
                 return None
-    if FILE not in st.session_state:
+    if PAIR_FILE not in st.session_state:
         st.caption(f"One pair a row, in the columns {', '.join(COLUMNS)}.")
         return None
-    _, name, file = st.session_state[FILE]
+    _, name, file = st.session_state[PAIR_FILE]
     return chosen_of(name, file)
 
 
@@ -157,6 +158,7 @@ def chosen_of(name: str, file: PairFile) -> Chosen:
     most = min(len(file.pairs), RUN_AT_MOST)
     if most > 1:
         wanted = st.number_input("Pairs to run", 1, most, min(most, 200), key=f"file_count_{name}_{most}", help="The first so many.")  # fmt: skip
+        st.session_state[PAIR_COUNT] = wanted
         return Chosen(file.pairs[:wanted], name)
     return Chosen(file.pairs, name)
 

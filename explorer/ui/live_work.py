@@ -1,7 +1,6 @@
 """Work that starts by itself when its inputs change, in a thread of its own: shown when it is there, stopped when it is not wanted."""
 
 import threading
-from typing import Any
 
 import streamlit as st
 
@@ -44,7 +43,3 @@ def under_way(key: str, *jobs: Job) -> None:
 
     with st.container(key=f"{key}_progress"):
         progress()
-
-
-def failures(*jobs: Job) -> list[Any]:
-    return [job.error for job in jobs if job.error]

@@ -47,7 +47,7 @@ Corruption = Literal["other prompt", "noise"]
 
 CircuitView = Literal["Graph", "Size", "Stability", "Files"]
 CircuitMethod = Method | Literal["by hand"]
-CircuitPairs = Literal["this pair", "a task"]
+CircuitPairs = Literal["this pair", "a task", "a file"]
 KeepBy = Literal["influence", "edges"]
 CircuitMode = Literal["the model", "only the circuit"]
 

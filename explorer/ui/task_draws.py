@@ -5,6 +5,9 @@ from explorer.engine.model import Model
 from explorer.models.info import Progress
 from explorer.ui.state import Entry, Workbench, stack_of
 
+PAIR_FILE, PAIR_COUNT = "_pair_file", "_pair_count"
+"""Where a session holds the file of pairs that was loaded, (key, name, file), and how many of them are wanted."""
+
 
 def pairs_of(
     bench: Workbench, model: Model, entries: tuple[Entry, ...] = (), progress: Progress | None = None

@@ -121,6 +121,7 @@ def test_places_sent_from_patching(open_page) -> None:
         ({"corrupt": PROMPT}, "No edge has any effect"),
         ({"distractor": " a"}, "No edge has any effect"),
         ({"circuit_item": "L9H9"}, "L9H9"),
+        ({"circuit_pairs": "a file"}, "No file of pairs is loaded"),
         ({"circuit_item": "L0H0->L9H0.q"}, "no such edge"),
         ({"circuit_edits": "-L9H9,+L0H0->L9H0.q"}, "no such node"),
         ({"circuit_method": "magic"}, "could not be read"),

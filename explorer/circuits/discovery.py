@@ -27,6 +27,8 @@ from explorer.prompts.tokens import Bos
 Arrays = dict[str, np.ndarray]
 SEQUENTIAL: tuple[Method, ...] = ("acdc", "edge-pruning")
 STEPS: dict[Method, int] = {"eap": 1, "eap-ig": 20, "mask-gradient": 20, "exact": 1, "acdc": 1, "edge-pruning": 300}
+LARGEST_RESULT = 200_000_000
+"""Bytes of scores by position."""
 PRUNING_PIECE = 25
 """Steps of edge pruning between two states that are kept."""
 MASKED_RUN, GRADIENT_RUN = 1.7, 6.0
@@ -88,6 +90,13 @@ class Discovery:
         if spec.by_position and len(self.runs.lengths) > 1:
             raise CircuitError(
                 f"By position, all prompts must be equally long; these have {', '.join(map(str, self.runs.lengths))} tokens."
+            )
+
+        size = 4 * self.n_edges * self.runs.lengths[-1] * len(self.runs)
+        if spec.by_position and size > LARGEST_RESULT:
+            raise CircuitError(
+                f"By position, the scores of {len(self.runs)} pairs would take {size / 1e6:,.0f} MB, more than the "
+                f"{LARGEST_RESULT / 1e6:,.0f} MB that are kept. Take fewer pairs, or all positions together."
             )
 
     @property

@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from explorer.circuits.circuit import Circuit, mask_of
+from explorer.circuits.circuit import Circuit, every_edge, mask_of
 from explorer.circuits.random_circuits import random_circuits
 from explorer.circuits.runs import CircuitRuns
 from explorer.core.errors import CircuitError
@@ -94,7 +94,9 @@ class Band:
     completeness: Float[np.ndarray, " circuit"]
 
     def p_value(self, value: float, name: str) -> float:
-        """Share of random circuits at least as good, the circuit itself counted among them (one-sided)."""
+        """Share of random circuits at least as good, the circuit itself counted among them (one-sided); NaN where there is no score."""
+        if np.isnan(value):
+            return float("nan")
         against = getattr(self, name)
         return float((1 + (against >= value).sum()) / (1 + len(against)))
 
@@ -226,7 +228,7 @@ def node_minimality(
 @dataclass(frozen=True)
 class Incompleteness:
     value: float
-    """Largest |F(C∖K) − F(M∖K)| over the sets K that were tried, as a share of F(M) − F(∅)."""
+    """Largest |F(C∖K) − F(M∖K)| over the sets K that were tried, as a share of F(M) − F(∅); NaN where the pairs tell nothing apart."""
     nodes: tuple[str, ...]
     """The K it was found at."""
     tried: int
@@ -247,10 +249,13 @@ def incompleteness(
     rng = np.random.default_rng(seed)
     halves = [tuple(name for name in names if rng.random() < 0.5) for _ in range(n_random)]
     sets: list[tuple[str, ...]] = [(), *((name,) for name in names), *halves]
-    full = Circuit(runs.graph, np.repeat(runs.graph.exists.numpy()[..., None], circuit.kept.shape[2], 2))
+    span = abs(float((clean - corrupt).mean()))
+    if span < SMALLEST_SPAN:
+        return Incompleteness(float("nan"), (), 0)
+    full = Circuit(runs.graph, every_edge(runs.graph, circuit.kept.shape[2]))
     masks = [each.without(nodes).mask() for nodes in sets for each in (circuit, full)]
     found = runs.objective(torch.stack(masks), cancelled=cancelled, chunk_positions=chunk_positions).mean(1)
-    gaps = np.abs(found[0::2] - found[1::2]) / abs(float((clean - corrupt).mean()))
+    gaps = np.abs(found[0::2] - found[1::2]) / span
     worst = int(np.nanargmax(gaps)) if np.isfinite(gaps).any() else 0
     return Incompleteness(float(gaps[worst]), sets[worst], len(sets))
 

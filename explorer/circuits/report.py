@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from explorer.circuits.circuit import Circuit
 from explorer.circuits.edge_scores import EdgeScores
@@ -56,13 +57,21 @@ def record(circuit: Circuit, found: CircuitEvaluation) -> dict[str, Any]:
         "evaluation": {
             "scores": core,
             "random_circuits": band,
-            "variants": found.variants.to_dict("records"),
-            "minimality": found.minimality.to_dict("records"),
-            "incompleteness": to_record(found.worst_knockout),
+            "variants": rows(found.variants),
+            "minimality": rows(found.minimality),
+            "incompleteness": to_record(found.worst_knockout) | {"value": finite(found.worst_knockout.value)},
             "refusal": found.refusal,
             "provenance": to_record(found.provenance),
         }
     }
+
+
+def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of a table; numbers that are none as null."""
+    return [
+        {str(name): finite(value) if isinstance(value, float) else value for name, value in row.items()}
+        for row in frame.to_dict("records")
+    ]
 
 
 def finite(value: float) -> float | None:

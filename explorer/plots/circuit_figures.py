@@ -17,7 +17,7 @@ from explorer.core.places import PlacedEdge
 from explorer.core.sites import Embed, Head, HeadPart, KeyValue, Logits, MlpIn, MlpOut, Receiver, Sender
 from explorer.plots.graph import Graph, GraphEdge, GraphNode
 from explorer.plots.lines import Lines, Series, limits
-from explorer.plots.theme import BLUE, GREEN, GREY, ORANGE
+from explorer.plots.theme import BLUE, GREEN, GREY, ORANGE, position_label
 
 DRAWN_AT_MOST = 3000
 """Edges that are drawn; weaker ones are counted."""
@@ -75,7 +75,7 @@ def circuit_graph(circuit: Circuit, details: Details | None = None, selected: st
     edges += [GraphEdge(f"{source}⊂{target}", source, target, 1.0, GREY, "", "inside") for source, target in inside]
     named = [(at, row_name(row)) for row, at in rows.items()]
     heads = () if not circuit.by_position else tuple(
-        (at, f"{place} {details.tokens[place]}" if place < len(details.tokens) else str(place)) for place, at in position_places(columns).items()
+        (at, position_label(details.tokens[place], place) if place < len(details.tokens) else str(place)) for place, at in position_places(columns).items()
     )  # fmt: skip
     nodes, groups = boxed(nodes, circuit)
     height = min(HIGHEST, max(LOWEST, round(0.85 * STEP_Y * len(rows))))
@@ -252,10 +252,11 @@ def node(
 ) -> GraphNode:
     base = base_of(name)
     small = isinstance(site, KeyValue)
+    told = details.hovers.get(base, f"{base}: keys and values, read by the heads it is joined to" if small else base)
     label = circuit.labels.get(base, short(base))
     return GraphNode(
         name, label, columns[name], rows[row_of(site)], GREY if small or not isinstance(site, Head | MlpOut) else blend(strength),
-        details.hovers.get(base, base), 22.0 if small else 34.0, marked=base in details.marked, thumbnail=details.thumbnails.get(base, ""),
+        told, 22.0 if small else 34.0, marked=base in details.marked, thumbnail=details.thumbnails.get(base, ""),
     )  # fmt: skip
 
 

@@ -76,7 +76,9 @@ def offer(spec: DiscoverySpec, chosen: Chosen, discovery: Discovery, seconds: fl
             title = f"{TITLES[spec.method]}: {chosen.title}"
             units = sum(len(piece) for piece in discovery.pieces())
             st.button("Discover", type="primary", icon=":material/play_arrow:", key="discover", **session.calling(submit, spec, title, units))  # fmt: skip
-        memory = discovery.runs.row_bytes(max(discovery.runs.lengths)) * 20 / 1e6
+        memory = (
+            discovery.runs.row_bytes(max(discovery.runs.lengths)) * 30 / 1e6
+        )  # measured: 30 times what all writers write on one prompt
         say(
             f"{TITLES[spec.method]} over {discovery.n_edges:,} edges on {chosen.title}: about {discovery.forwards():,.0f} forward "
             f"passes, {spent}, up to {memory:,.0f} MB. It goes on when the page is left, and can be stopped and resumed."

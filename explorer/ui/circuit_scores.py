@@ -146,13 +146,17 @@ def core_table(live: Live, band: Band | None) -> None:
             cells += ["…", "…"]
         else:
             values = getattr(band, name)
-            cells += [spread(values.min(), values.max()), f"{band.p_value(score.value, name):.2f}"]
+            cells += [spread(values.min(), values.max()), shown_p(band.p_value(score.value, name))]
         rows.append(cells)
     st.html(f"<div class='ce-scores'>{grid(head, rows)}</div>")
 
 
 def shown(value: float, sign: bool = False) -> str:
     return "–" if np.isnan(value) else f"{value:+.3f}" if sign else f"{value:.3f}"
+
+
+def shown_p(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:.2f}"
 
 
 def spread(low: float, high: float) -> str:

@@ -14,8 +14,10 @@ from explorer.ui.desk import Desk
 from explorer.ui.html import say
 from explorer.ui.service import SERVICE
 
-AT_ONCE_UP_TO = 5.0
-"""Seconds of work that a page does without being asked."""
+AT_ONCE_UP_TO = 1e11
+"""Work that a page does without being asked, in tokens times parameters: some 3 to 5 s on two cores, whatever else they do."""
+LEAST_RUN = 5e7
+"""The same of one forward pass at least: a tiny model takes its time too."""
 RESUMABLE = ("interrupted", "cancelled", "failed")
 
 
@@ -26,8 +28,8 @@ def scores_of(desk: Desk, chosen: Chosen, method: Method) -> EdgeScores | None:
     if found is not None:
         return found
     discovery = Discovery(desk.model, spec)
-    seconds = discovery.forwards() * seconds_of_a_run(desk)
-    if seconds <= AT_ONCE_UP_TO:
+    each = max(LEAST_RUN, len(desk.tokens) * desk.model.info.n_parameters)
+    if discovery.forwards() * each <= AT_ONCE_UP_TO:
         with st.spinner(f"{TITLES[method]} on {chosen.title}"):
             return found_now(discovery)
     job = SERVICE.store.same(write_spec(spec))
@@ -35,7 +37,7 @@ def scores_of(desk: Desk, chosen: Chosen, method: Method) -> EdgeScores | None:
     if stored is not None and SERVICE.status(stored.id) is not None:
         watch(stored)
         return None
-    offer(spec, chosen, discovery, seconds, stored)
+    offer(spec, chosen, discovery, discovery.forwards() * seconds_of_a_run(desk), stored)
     return None
 
 
@@ -52,7 +54,7 @@ def seconds_of_a_run(desk: Desk) -> float:
 
     def make() -> float:
         spent = []
-        for _ in range(2):  # the first may wait for memory
+        for _ in range(3):  # the first may wait for memory
             start = time.perf_counter()
             desk.model.runtime.run(desk.model.batch(desk.tokens.ids), Tape((), ()))
             spent.append(time.perf_counter() - start)

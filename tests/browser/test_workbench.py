@@ -241,8 +241,8 @@ def test_keys_tour_and_copy_link(url, fresh) -> None:
     page = fresh(url)
     tour = page.locator(".assist .tour")
     expect(tour).to_be_visible()  # the first visit of this browser
-    expect(tour).to_contain_text("1 of 6")
-    for _ in range(6):
+    expect(tour).to_contain_text("1 of 7")
+    for _ in range(7):
         tour.locator(".next").click()
     expect(tour).to_be_hidden()
     page.reload()
@@ -300,6 +300,7 @@ def test_right_to_left_and_emoji_tokens_stand_in_order(visit) -> None:
         settle(page)
         assert page.locator("[data-testid=stException]").count() == 0
     page = visit(f"/?clean={quote(text)}")
+    expect(page.locator(".strip .token").first).to_be_visible()
     positions = [int(token.get_attribute("data-position")) for token in page.locator(".strip .token").all()]
     lefts = [token.bounding_box() for token in page.locator(".strip .token").all()]
     assert positions == sorted(positions) and len(positions) > 8

@@ -34,7 +34,8 @@ def test_an_estimate_then_exact_values_then_a_patch_is_kept(visit) -> None:
     assert "r = +0." in (page.locator(".st-key-estimate_scatter canvas").get_attribute("data-shown") or "")
     click_target(page, "sweep_denoising", 23, 3)
     panel = page.locator(".st-key-cell_panel")
-    expect(panel).to_contain_text(re.compile(r"L23H3: denoising \+6\.76\d logits, noising -7\.07\d")  # the last digit is the machine's)
+    # the last digit is the machine's
+    expect(panel).to_contain_text(re.compile(r"L23H3: denoising \+6\.76\d logits, noising -7\.07\d"))
     expect(panel).to_contain_text("·Mary")
     x, y = target(page, "sweep_denoising", 20, 0)
     page.keyboard.down("Control")

@@ -187,7 +187,7 @@ def verdict(live: Live, band: Band | None, variants: pd.DataFrame) -> None:
     elif live.baseline.faithfulness.value < FAITHFUL:
         verdict_ = "not faithful: what is left out matters"
     elif p > 0.05:
-        verdict_ = "no better than random circuits of this size"
+        verdict_ = f"not set apart from random circuits of this size (p {p:.2f})"
     else:
         verdict_ = "faithful under resampling; not under every ablation"
     say(f"{words} Held-out pairs and stability stand in their view.", f"Verdict: {verdict_}.")
@@ -226,7 +226,7 @@ def node_checks(desk: Desk, chosen: Chosen, circuit: Circuit, live: Live) -> pd.
         st.html(grid(["without the node", "circuit loses", "95 % interval"], rows))
         inert = int((table["loss"].abs() < 0.01).sum())
         say(
-            f"{len(table)} nodes, {inert} of them below 1 % of the model's behaviour. Incompleteness {worst.value:.2f}: the largest gap "
+            f"{len(table)} node{'s' if len(table) > 1 else ''}, {inert} of them below 1 % of the model's behaviour. Incompleteness {worst.value:.2f}: the largest gap "
             f"between circuit and model after a knock-out, of {worst.tried} tried ({'none' if not worst.nodes else ', '.join(worst.nodes[:4])}"
             f"{'…' if len(worst.nodes) > 4 else ''} knocked out)."
         )  # fmt: skip

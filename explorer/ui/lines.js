@@ -24,7 +24,10 @@ function drawAxes(spec, plot, context) {
   }
   const step = Math.max(1, Math.ceil((spec.points * (spec.labels ? 44 : 22)) / plot.width));
   [context.textAlign, context.textBaseline] = ["center", "top"];
-  for (let at = 0; at < spec.points; at += step) context.fillText(spec.labels?.[at] ?? String(at), plot.x(at), plot.top + plot.height + 5);
+  for (let at = 0; at < spec.points; at += step) {
+    const text = spec.labels?.[at] ?? String(at), room = plot.left + plot.width + PAD.right - context.measureText(text).width / 2;
+    context.fillText(text, Math.min(plot.x(at), room), plot.top + plot.height + 5);
+  }
   context.globalAlpha = 0.65;
   context.fillText(spec.xTitle, plot.left + plot.width / 2, spec.height - 14);
   context.save();

@@ -209,6 +209,7 @@ def test_serve_passes_the_executor_on(monkeypatch) -> None:
     assert started == ["ray"]
 
 
+@pytest.mark.slow
 def test_a_circuit_is_found_scored_written_read_and_gone_on_with(tmp_path: Path, capsys, monkeypatch) -> None:
     monkeypatch.setenv("CIRCUIT_EXPLORER_DATA", str(tmp_path / "data"))
     found, graph = tmp_path / "circuit.json", tmp_path / "circuit.graphml"

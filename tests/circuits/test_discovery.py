@@ -87,6 +87,7 @@ def test_acdc_is_one_edge_at_a_time(exact_models) -> None:
     assert all(found[edge] == pytest.approx(by_hand[edge], rel=1e-4, abs=1e-7) for edge in found)
 
 
+@pytest.mark.slow
 def test_edge_pruning_finds_a_faithful_circuit_of_the_size_asked_for(exact_models) -> None:
     model, pairs = exact_models["planted-edges"], own_examples("planted-edges")
     scores = edge_attribution(model, pairs, method="edge-pruning", target=26)
@@ -132,6 +133,7 @@ def test_what_methods_can_see_of_gates(exact_models, key: str, method) -> None:
     assert sum(seen) == (1 if expected is None else 2 * expected)
 
 
+@pytest.mark.slow
 def test_scores_add_up(tiny: ex.Model) -> None:
     """EAP-IG out of the embedding and the mask gradient over all edges approach m(corrupt) − m(clean)."""
     for method, steps in (("eap-ig", 200), ("mask-gradient", 200)):
@@ -153,6 +155,7 @@ def test_the_mask_gradient_of_one_step_near_the_clean_run_is_eap(tiny: ex.Model)
     assert mask_gradient(mode, read, 2, False, lambda: True) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_by_position_scores_add_up_to_the_edges_own(tiny: ex.Model, method) -> None:
     whole = edge_attribution(tiny, PAIR, method=method, steps=4)

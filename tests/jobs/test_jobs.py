@@ -284,7 +284,10 @@ def discovery_of(model: ex.Model, method: str, **more) -> DiscoverySpec:
     return DiscoverySpec(model.info.key, model.info.dtype, model.info.weight_hash, pairs, method, **more)
 
 
-@pytest.mark.parametrize("method", ["eap", "acdc", "edge-pruning"])
+SLOW = [pytest.param(method, marks=pytest.mark.slow) for method in ("acdc", "edge-pruning")]
+
+
+@pytest.mark.parametrize("method", ["eap", *SLOW])
 def test_a_discovery_is_cancelled_kept_and_resumed(tiny: ex.Model, service: JobService, monkeypatch, method) -> None:
     """Sequential methods go on from the last piece; what is found is what one go finds."""
     spec = discovery_of(tiny, method, steps=100, target=20, threshold=1e-4)

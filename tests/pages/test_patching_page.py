@@ -8,6 +8,7 @@ import pytest
 from explorer.prompts.pair_files import read_pairs, write_pairs
 from explorer.ui import datasets
 from explorer.ui.service import SERVICE
+from explorer.ui.task_draws import PAIR_FILE
 from tests.conftest import PROMPT, TWIN
 from tests.jobs.test_jobs import pairs_of, wait_until
 from tests.pages.conftest import words
@@ -157,7 +158,7 @@ def test_a_dataset_run_from_start_to_drill_down(open_page, tiny_directories) -> 
     file = read_pairs(write_pairs(pairs_of(20)).encode(), "mine.csv", model.tokenizer, model.info.n_ctx)
     assert len(file.pairs) > 4
     app.session_state[datasets.SOURCE] = "a file"
-    app.session_state[datasets.FILE] = ("key", "mine.csv", file)
+    app.session_state[PAIR_FILE] = ("key", "mine.csv", file)
     app.run()
     said = words(app)
     assert "rows can be run" in said and "patched runs and their control, about" in said
@@ -199,6 +200,6 @@ def test_pairs_of_several_lengths_cannot_run_by_position(open_page, tiny_directo
     model = POOL.request(str(tiny_directories["llama"])).model
     app.session_state[datasets.SOURCE] = "a file"
     file = read_pairs(write_pairs(pairs_of(12)).encode(), "mine.csv", model.tokenizer, model.info.n_ctx)
-    app.session_state[datasets.FILE] = ("key", "mine.csv", file)
+    app.session_state[PAIR_FILE] = ("key", "mine.csv", file)
     app.run()
     assert "equally long" in words(app) and not app.exception

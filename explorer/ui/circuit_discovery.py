@@ -31,7 +31,8 @@ def scores_of(desk: Desk, chosen: Chosen, method: Method) -> EdgeScores | None:
     each = max(LEAST_RUN, len(desk.tokens) * desk.model.info.n_parameters)
     if discovery.forwards() * each <= AT_ONCE_UP_TO:
         with st.spinner(f"{TITLES[method]} on {chosen.title}"):
-            return found_now(discovery)
+            made: EdgeScores = FOUND.get(spec, discovery.run)
+            return made
     job = SERVICE.store.same(write_spec(spec))
     stored = None if job is None else SERVICE.store.job(job)
     if stored is not None and SERVICE.status(stored.id) is not None:
@@ -39,14 +40,6 @@ def scores_of(desk: Desk, chosen: Chosen, method: Method) -> EdgeScores | None:
         return None
     offer(spec, chosen, discovery, discovery.forwards() * seconds_of_a_run(desk), stored)
     return None
-
-
-def found_now(discovery: Discovery) -> EdgeScores:
-    def make() -> EdgeScores:
-        return discovery.run()
-
-    made: EdgeScores = FOUND.get(discovery.spec, make)
-    return made
 
 
 def seconds_of_a_run(desk: Desk) -> float:

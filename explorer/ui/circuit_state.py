@@ -16,7 +16,7 @@ from explorer.circuits.discovery import STEPS, DiscoverySpec, write_spec
 from explorer.circuits.edge_scores import TITLES, EdgeScores, Method
 from explorer.circuits.editing import CircuitEdit, edited, parse_edit
 from explorer.circuits.runs import CircuitRuns
-from explorer.core.errors import PairError
+from explorer.core.errors import JobError, PairError
 from explorer.core.pairs import ContrastPair
 from explorer.core.places import Place, parse_place
 from explorer.core.sites import Head, HeadPart, KeyValue, MlpOut, Neuron
@@ -99,8 +99,11 @@ def known_scores(spec: DiscoverySpec, model: Model) -> EdgeScores | None:
     """What was found for a spec, from this process or the store; None where it was not looked for yet."""
     found: EdgeScores | None = FOUND.get(spec)
     if found is None:
-        job = SERVICE.store.same(write_spec(spec))
-        stored = None if job is None else SERVICE.store.job(job)
+        try:
+            job = SERVICE.store.same(write_spec(spec))
+            stored = None if job is None else SERVICE.store.job(job)
+        except JobError:  # nothing is kept on this machine: what is found at once needs no store
+            return None
         if job is not None and stored is not None and stored.state == "done":
             result = SERVICE.result(job, model)
             found = None if result is None else FOUND.get(spec, lambda: result)

@@ -11,9 +11,10 @@ clean (Hanna et al. 2024): `steps` midpoints.
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from explorer.engine.edges import EdgeMode, by_head
@@ -21,7 +22,7 @@ from explorer.engine.edits import AnyEdit, Kind, ReceiverKind, Tape
 from explorer.engine.forward import Past, Start, Stream, embed, norm, run_blocks, unembed
 from explorer.engine.interventions import Intervention
 from explorer.engine.model import Model
-from explorer.engine.variants import Prefix
+from explorer.engine.variants import Prefix, read_logits
 from explorer.models.decoder import Decoder, Linear, Norm
 from explorer.prompts.tokens import Tokens
 
@@ -31,14 +32,29 @@ ScoreOf = Callable[[Float[Tensor, "row vocab"]], Float[Tensor, " row"]]
 """An objective: logits after the last position to one number a row."""
 
 
-def logit_difference(answers: Tensor, distractors: Tensor) -> ScoreOf:
-    """logit(answer) − logit(distractor), ids by row."""
+@dataclass(frozen=True, eq=False)
+class LogitDifference:
+    """logit(answer) − logit(distractor), ids by row; of the stream alone, only these two rows of W_U are read."""
 
-    def score(logits: Tensor) -> Tensor:
-        rows = torch.arange(len(logits))
-        return logits[rows, answers] - logits[rows, distractors]
+    read: Int[Tensor, "row 2"]
 
-    return score
+    def __call__(self, logits: Float[Tensor, "row vocab"]) -> Float[Tensor, " row"]:
+        answer, distractor = logits.gather(1, self.read.to(logits.device)).unbind(1)
+        return answer - distractor
+
+    def of_stream(self, decoder: Decoder, final: Float[Tensor, "row d_model"]) -> Float[Tensor, " row"]:
+        answer, distractor = read_logits(decoder, final[None], self.read.to(final.device))[0].unbind(1)
+        return answer - distractor
+
+
+def logit_difference(answers: Int[Tensor, " row"], distractors: Int[Tensor, " row"]) -> LogitDifference:
+    """The objective of answers and distractors, ids by row."""
+    return LogitDifference(torch.stack([answers, distractors], 1))
+
+
+def score_of(decoder: Decoder, final: Float[Tensor, "row d_model"], score: ScoreOf) -> Float[Tensor, " row"]:
+    """An objective of the stream that the logits read."""
+    return score.of_stream(decoder, final) if isinstance(score, LogitDifference) else score(unembed(decoder, final))
 
 
 class GradientTape(Tape):
@@ -61,7 +77,7 @@ def run_with_gradient(
     with torch.enable_grad():
         start = embedded.detach().requires_grad_()
         final = run_blocks(decoder, Start(0, start), tape, past)[:, -1]
-        scores = score(unembed(decoder, final))
+        scores = score_of(decoder, final, score)
         kinds = {kind: [layers[layer] for layer in sorted(layers)] for kind, layers in tape.kept.items()}
         activations = [tensor for tensors in kinds.values() for tensor in tensors]
         found = iter(torch.autograd.grad(scores.sum(), [*activations, *tape.inputs.values()], materialize_grads=True))
@@ -190,6 +206,6 @@ def embedding_gradients(
     tape = Tape(model.edits(tokens, interventions), ())
     with torch.enable_grad():
         start = points.detach().requires_grad_()
-        scores = score(unembed(decoder, run_blocks(decoder, Start(0, start), tape)[:, position]))
+        scores = score_of(decoder, run_blocks(decoder, Start(0, start), tape)[:, position], score)
         (found,) = torch.autograd.grad(scores.sum(), start)
     return scores.detach(), found

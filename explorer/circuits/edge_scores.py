@@ -6,6 +6,7 @@ ACDC and edge pruning score an edge they keep above 0 and say nothing of directi
 
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha1
 from typing import Literal
 
 import numpy as np
@@ -66,6 +67,13 @@ class EdgeScores:
     def dense(self) -> Scores:
         """The same by reader and writer."""
         return spread(self.graph, self.index, self.values)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of method, scores and number of pairs: the key of what is derived from them."""
+        found = sha1(self.values.tobytes(), usedforsecurity=False)
+        found.update(f"{self.method} {self.by_pair.shape}".encode())
+        return found.hexdigest()
 
     @cached_property
     def residual(self) -> float | None:

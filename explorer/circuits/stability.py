@@ -1,5 +1,6 @@
 """How much of a circuit depends on the pairs it was found on (Méloux et al. 2025): bootstrap over pairs, halves, overlaps."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from explorer.circuits.evaluation import Score
 from explorer.circuits.runs import CircuitRuns
 from explorer.core.errors import CircuitError
 from explorer.core.places import PlacedEdge
+from explorer.engine.sweep import never
 
 RESAMPLES = 100
 GUIDELINE = 0.8
@@ -37,8 +39,10 @@ def jaccard(one: np.ndarray, other: np.ndarray) -> float:
     return float((one & other).sum() / either) if either else 1.0
 
 
-def stability(scores: EdgeScores, top: int, resamples: int = RESAMPLES, seed: int = 0) -> Stability:
-    """Circuits of `top` edges on datasets drawn from the pairs with replacement.
+def stability(
+    scores: EdgeScores, top: int, resamples: int = RESAMPLES, seed: int = 0, cancelled: Callable[[], bool] = never
+) -> Stability:
+    """Circuits of `top` edges on datasets drawn from the pairs with replacement; of fewer of them where it was cancelled.
 
     `CircuitError` for fewer than two pairs, or methods that do not score pairs one by one.
     """
@@ -51,13 +55,15 @@ def stability(scores: EdgeScores, top: int, resamples: int = RESAMPLES, seed: in
         raise CircuitError("Stability needs at least two pairs: take a dataset.")
     found = scores.circuit(top).kept
     rng = np.random.default_rng(seed)
-    frequency, overlaps = np.zeros(found.shape), np.zeros(resamples)
-    for number in range(resamples):
+    frequency, overlaps = np.zeros(found.shape), []
+    for _ in range(resamples):
+        if cancelled():
+            break
         weights = np.bincount(rng.integers(n, size=n), minlength=n).astype(np.float32) / n
         drawn = resampled(scores, weights).circuit(top).kept
         frequency += drawn
-        overlaps[number] = jaccard(found, drawn)
-    return Stability(frequency / resamples, overlaps)
+        overlaps.append(jaccard(found, drawn))
+    return Stability(frequency / max(1, len(overlaps)), np.array(overlaps))
 
 
 def resampled(scores: EdgeScores, weights: Float[np.ndarray, " pair"]) -> EdgeScores:

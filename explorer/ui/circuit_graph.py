@@ -9,7 +9,9 @@ import torch
 from explorer.analyses.attention import HEAD_TYPES, NAMED_ABOVE, attention
 from explorer.analyses.component_lens import ComponentLens, component_lens
 from explorer.circuits.circuit import Circuit
+from explorer.circuits.edge_scores import EdgeScores
 from explorer.circuits.editing import CHANGES
+from explorer.circuits.stability import stability
 from explorer.core.errors import ExplorerError
 from explorer.core.places import PlacedEdge
 from explorer.core.sites import Head
@@ -30,6 +32,8 @@ from explorer.ui.live_work import live_work
 from explorer.ui.state import CircuitMode, KeepBy
 from explorer.ui.terms import help_for
 
+RESAMPLED = 40
+"""Datasets that the frequency of edges is taken from; the Stability view takes more."""
 LONGEST_THUMBNAIL = 24
 """Tokens up to which a head's pattern is shown beside it."""
 REST: dict[AblationKind, str] = {"resample": "corrupt prompt", "mean": "means", "zero": "zero"}
@@ -51,7 +55,7 @@ def graph_view(desk: Desk, chosen: Chosen, shown: Shown) -> None:
         with opened:
             item_panel(desk, shown, minimal)
     with left:
-        details = details_of(desk, circuit)
+        details = details_of(desk, shown)
         picture = circuit_graph(circuit, details, desk.bench.circuit_item, shown.scores is None or shown.scores.signed)
         about = f"{desk.bench.model} {desk.bench.circuit_method} {circuit.by_position}"
         graph_chart(picture, "circuit_graph", open_item, add_group, about)
@@ -189,8 +193,9 @@ def circuit_alone(desk: Desk, circuit: Circuit) -> list[str]:
     return ["circuit alone", first, f"{float(logits[answer] - logits[distractor]):+.2f}", f"{float(prob[answer]):.3f}"]
 
 
-def details_of(desk: Desk, circuit: Circuit) -> Details:
-    """What nodes say when pointed at: effect, types, tokens, strongest edges; their patterns; what is changed."""
+def details_of(desk: Desk, shown: Shown) -> Details:
+    """What nodes and edges say when pointed at: effect, types, tokens, strongest edges, how often an edge is found again."""
+    circuit = shown.circuit
     marked = {entry.name for entry in desk.bench.entries if entry.enabled}
     hovers = {
         name: [circuit.labels.get(name, name) + (f" ({name})" if name in circuit.labels else "")]
@@ -206,8 +211,22 @@ def details_of(desk: Desk, circuit: Circuit) -> Details:
         {name: "\n".join(lines) for name, lines in hovers.items()},
         thumbnails,
         frozenset(marked),
-        tokens=desk.tokens.texts,
+        frequency_of(desk, shown.scores),
+        desk.tokens.texts,
     )
+
+
+def frequency_of(desk: Desk, scores: EdgeScores | None) -> np.ndarray | None:
+    """How often each edge is in the circuit of a resampled dataset: found beside the page, there from the next run on."""
+    if scores is None or not scores.signed or len(scores.by_pair) < 2:
+        return None
+    top = top_of(desk.bench, scores)
+
+    def work(show: Any, stop: Any) -> np.ndarray:
+        return stability(scores, top, RESAMPLED, cancelled=stop).frequency
+
+    found: np.ndarray | None = live_work("circuit_frequency", (scores.fingerprint, top), work, 0.0).result
+    return found
 
 
 def strongest_edges(circuit: Circuit, hovers: dict[str, list[str]]) -> None:

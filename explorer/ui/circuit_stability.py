@@ -39,7 +39,7 @@ def stability_view(desk: Desk, chosen: Chosen, shown: Shown) -> None:
 def resampled(desk: Desk, scores: EdgeScores, top: int) -> None:
     st.markdown("**Other pairs of the same kind**", help=help_for("stability (of a circuit)"))
     try:
-        key = ("circuit_stability", id(scores), top)
+        key = ("circuit_stability", scores.fingerprint, top)
         found: Stability = desk.model.remember(key, lambda: stability(scores, top), lambda made: made.frequency.nbytes)
     except ExplorerError as error:
         say(str(error))
@@ -70,7 +70,7 @@ def halves(desk: Desk, chosen: Chosen, scores: EdgeScores, top: int) -> None:
         show(0.0, "Both halves")
         return held_out(scores, runs_of(desk.bench, desk.model, chosen.pairs), top)
 
-    job = live_work("circuit_halves", (desk.model.identity, id(scores), top), work)
+    job = live_work("circuit_halves", (desk.model.identity, scores.fingerprint, top), work)
     under_way("circuit_halves", job)
     if job.error:
         st.text(job.error)

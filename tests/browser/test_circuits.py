@@ -29,7 +29,7 @@ def places(page: Page, what: str = "places") -> dict[str, list[float]]:
 
 def click_node(page: Page, name: str) -> None:
     page.mouse.click(*places(page)[name])
-    expect(page.locator(".ce-graph")).to_have_attribute("data-open", name)
+    expect(page.locator(".ce-graph")).to_have_attribute("data-open", name, timeout=20_000)
     settle(page)
 
 
@@ -68,7 +68,7 @@ def test_discover_slide_click_ablate_undo_group_rename_share(visit, fresh) -> No
 
     click_node(page, "L0H5")  # click, ablate: score and prediction change
     page.locator(".st-key-circuit_node_zero button").first.click()
-    expect(page.locator(".ce-scores")).to_contain_text("changed")
+    expect(page.locator(".ce-scores")).to_contain_text("changed", timeout=20_000)
     settle(page)
     changed = scores(page)
     assert (
@@ -195,11 +195,11 @@ def test_a_long_discovery_shows_its_cost_is_stopped_and_resumed(visit, fresh) ->
     )
     expect(page.locator("body")).to_contain_text("forward passes")
     page.locator(".st-key-discover button").first.click()
-    expect(page.locator(".st-key-discover_progress")).to_contain_text("Scoring edges")
+    expect(page.locator(".st-key-discover_progress")).to_contain_text("Scoring edges", timeout=20_000)
     other = fresh(page.url.split("?")[0].replace("circuits", "attention") + f"?{SMALL}")
     other.wait_for_selector(".st-key-head_grid canvas")  # another browser goes on
     page.locator(".st-key-discover_cancel button").first.click()
-    expect(page.locator(".st-key-discover_resume")).to_contain_text("Go on")
+    expect(page.locator(".st-key-discover_resume")).to_contain_text("Go on", timeout=20_000)
     settle(page)
     page.locator(".st-key-discover_resume button").first.click()
     page.wait_for_selector(GRAPH, timeout=120_000)

@@ -86,6 +86,11 @@ class Circuit:
         """Names of all nodes, the logits last."""
         return [*map(str, self.senders), *["logits"] * bool(self.kept[-1].any())]
 
+    @property
+    def components(self) -> list[str]:
+        """Names of its heads and MLPs: the nodes that can be cut."""
+        return [name for name in self.nodes if name not in ("embed", "logits")]
+
     def score(self, edge: PlacedEdge) -> float:
         """The edge's score; NaN where there is none."""
         reader, writer = self.graph.place(edge.edge)

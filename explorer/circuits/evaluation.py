@@ -213,7 +213,7 @@ def node_minimality(
     chunk_positions: int | None = None,
 ) -> pd.DataFrame:
     """What the circuit loses without each of its nodes: columns node, loss (normalised, signed), low, high (95 %)."""
-    names = [name for name in circuit.nodes if name not in ("embed", "logits")]
+    names = circuit.components
     masks = torch.stack([circuit.mask(), *(circuit.without([name]).mask() for name in names)])
     found = runs.objective(masks, cancelled=cancelled, chunk_positions=chunk_positions)
     rows = []
@@ -245,7 +245,7 @@ def incompleteness(
     chunk_positions: int | None = None,
 ) -> Incompleteness:
     """The worst over K: no node, each node alone, and `n_random` random halves of the nodes."""
-    names = [name for name in circuit.nodes if name not in ("embed", "logits")]
+    names = circuit.components
     rng = np.random.default_rng(seed)
     halves = [tuple(name for name in names if rng.random() < 0.5) for _ in range(n_random)]
     sets: list[tuple[str, ...]] = [(), *((name,) for name in names), *halves]

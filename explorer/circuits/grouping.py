@@ -20,8 +20,8 @@ ALIKE = 0.6
 def by_key(circuit: Circuit, key: Callable[[str], str]) -> tuple[Group, ...]:
     """Nodes with the same key; an empty key, the embedding and the logits stay alone."""
     found: dict[str, list[str]] = defaultdict(list)
-    for name in circuit.nodes:
-        if name not in ("embed", "logits") and key(name):
+    for name in circuit.components:
+        if key(name):
             found[key(name)].append(name)
     return tuple(Group(name, tuple(members)) for name, members in found.items() if len(members) > 1)
 
@@ -56,7 +56,7 @@ def profiles(circuit: Circuit, names: list[str]) -> Float[np.ndarray, "node part
 
 def proposed(circuit: Circuit) -> tuple[Group, ...]:
     """Groups of nodes whose edges are alike."""
-    names = [name for name in circuit.nodes if name not in ("embed", "logits")]
+    names = circuit.components
     rows = profiles(circuit, names)
     length = np.linalg.norm(rows, axis=1, keepdims=True)
     cosine = (rows @ rows.T) / np.maximum(length * length.T, 1e-12)

@@ -12,11 +12,11 @@ from torch import Tensor
 from explorer.core.errors import CircuitError
 from explorer.core.pairs import ContrastPair
 from explorer.engine.contrasts import Contrast, contrasts, difference
-from explorer.engine.edges import PROMPTS_AT_ONCE, EdgeMode, graph_of, mean_writes
+from explorer.engine.edges import EdgeMode, graph_of, mean_writes
 from explorer.engine.interventions import AblationKind, Stack
 from explorer.engine.model import Model
 from explorer.engine.sweep import never
-from explorer.engine.sweep_plan import free_memory
+from explorer.engine.sweep_plan import PROMPTS_AT_ONCE, free_memory
 from explorer.prompts.tokens import Bos
 
 StackOf = Callable[[ContrastPair], Stack]

@@ -123,6 +123,15 @@ class Comparison:
     nodes: float
     """Jaccard index of the nodes."""
 
+    def words(self, first: str, second: str) -> str:
+        """The counts in a sentence: edges in both, `first` and `second`, and the indices."""
+        both = int((self.frame["in_first"] & self.frame["in_second"]).sum())
+        only = [int(self.frame[column].sum()) - both for column in ("in_first", "in_second")]
+        return (
+            f"{both:,} edges in both, {only[0]:,} only {first}, {only[1]:,} only {second}. Jaccard: edges {self.edges:.2f}, "
+            f"nodes {self.nodes:.2f}."
+        )
+
 
 def compare(first: Circuit, second: Circuit) -> Comparison:
     """`CircuitError` for graphs of different shape."""

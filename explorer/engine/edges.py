@@ -39,6 +39,7 @@ from explorer.engine.forward import (
 )
 from explorer.engine.interventions import AblationKind, Intervention, uses_own_values
 from explorer.engine.model import Model
+from explorer.engine.sweep_plan import PROMPTS_AT_ONCE
 from explorer.engine.variants import Prefix, read_logits
 from explorer.models.decoder import Block, Linear, Norm
 from explorer.prompts.pairs import check_aligned
@@ -46,7 +47,6 @@ from explorer.prompts.tokens import Tokens
 
 Mask = Float[Tensor, "mask reader writer"] | Float[Tensor, "mask reader writer pos"]
 """1 keeps an edge, 0 corrupts it; anything between is allowed.  With a last axis, position by position of the reader."""
-PROMPTS_AT_ONCE = 8
 NODE_KINDS: tuple[Kind, ...] = ("q", "k", "v", "pattern", "z", "neurons", "mlp_out")
 
 

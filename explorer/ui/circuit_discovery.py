@@ -11,7 +11,7 @@ from explorer.jobs.store import Stored
 from explorer.ui import session
 from explorer.ui.circuit_state import FOUND, Chosen, known_scores, spec_of
 from explorer.ui.desk import Desk
-from explorer.ui.html import say
+from explorer.ui.html import in_time, say
 from explorer.ui.service import SERVICE
 
 AT_ONCE_UP_TO = 1e11
@@ -60,7 +60,6 @@ def seconds_of_a_run(desk: Desk) -> float:
 def offer(spec: DiscoverySpec, chosen: Chosen, discovery: Discovery, seconds: float, stored: Stored | None) -> None:
     """The cost, and a button that starts or goes on with the work."""
     left = seconds if stored is None else seconds * (1 - stored.done / max(1, stored.pairs))
-    spent = f"{left:.0f} s" if left < 120 else f"{left / 60:.0f} min" if left < 7200 else f"{left / 3600:.1f} h"
     if stored is not None and stored.state in RESUMABLE and stored.error:
         st.error("The work stopped.", icon=":material/error:")
         st.text(stored.error)
@@ -76,7 +75,7 @@ def offer(spec: DiscoverySpec, chosen: Chosen, discovery: Discovery, seconds: fl
         )  # measured: 30 times what all writers write on one prompt
         say(
             f"{TITLES[spec.method]} over {discovery.n_edges:,} edges on {chosen.title}: about {discovery.forwards():,.0f} forward "
-            f"passes, {spent}, up to {memory:,.0f} MB. It goes on when the page is left, and can be stopped and resumed."
+            f"passes, {in_time(left)}, up to {memory:,.0f} MB. It goes on when the page is left, and can be stopped and resumed."
         )
 
 

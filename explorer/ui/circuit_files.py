@@ -85,11 +85,7 @@ def set_against(first: Circuit, second: Circuit) -> None:
         say(str(error))
         return
     frame = found.frame
-    both = int((frame["in_first"] & frame["in_second"]).sum())
-    say(
-        f"{both:,} edges in both, {int(frame['in_first'].sum()) - both:,} only on screen, {int(frame['in_second'].sum()) - both:,} only "
-        f"in the file. Jaccard: edges {found.edges:.2f}, nodes {found.nodes:.2f}."
-    )
+    say(found.words("on screen", "in the file"))
     different = frame[frame["in_first"] != frame["in_second"]]
     rows = [
         [row["edge"], "✓" if row["in_first"] else "", "✓" if row["in_second"] else ""]

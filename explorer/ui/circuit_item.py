@@ -162,11 +162,10 @@ def edges_of(circuit: Circuit, name: str) -> None:
 
 def edge_panel(desk: Desk, shown: Shown, placed: PlacedEdge) -> None:
     circuit, edge = shown.circuit, placed.edge
-    circuit.graph.place(edge)  # says where there is none
+    reader, writer = circuit.graph.place(edge)  # says where there is none
     st.markdown(
         f"**{edge.sender} → {edge.receiver}**" + ("" if placed.position is None else f" at position {placed.position}")
     )
-    reader, writer = circuit.graph.place(edge)
     kept = bool(circuit.kept[reader, writer, placed.position or 0])
     facts = [] if kept else ["not in the circuit as it stands"]
     if shown.scores is not None:

@@ -195,7 +195,7 @@ def verdict(live: Live, band: Band | None, variants: pd.DataFrame) -> None:
 
 def node_checks(desk: Desk, chosen: Chosen, circuit: Circuit, live: Live) -> pd.DataFrame | None:
     """Minimality of every node, and the worst knock-out; None until they are there."""
-    names = [name for name in circuit.nodes if name not in ("embed", "logits")]
+    names = circuit.components
     if not names:
         return None
     key = (desk.model.identity, chosen.pairs, desk.bench.bos, circuit.kept.tobytes(), circuit.kept.shape, "nodes")

@@ -122,10 +122,5 @@ def against_draw(desk: Desk, shown: Shown, top: int) -> None:
 
 
 def overlap(found: Comparison, title: str, key: str) -> None:
-    both = int((found.frame["in_first"] & found.frame["in_second"]).sum())
-    first, second = int(found.frame["in_first"].sum()), int(found.frame["in_second"].sum())
-    say(
-        f"{both:,} edges in both, {first - both:,} only in this circuit, {second - both:,} only by {title}. Jaccard: edges "
-        f"{found.edges:.2f}, nodes {found.nodes:.2f}."
-    )
+    say(found.words("in this circuit", f"by {title}"))
     data_menu(key, lambda: found.frame)

@@ -17,7 +17,7 @@ from explorer.prompts.pair_files import COLUMNS, PairFile, read_pairs
 from explorer.ui import session, tasks
 from explorer.ui.dataset_results import results
 from explorer.ui.desk import Desk, message
-from explorer.ui.html import grid, say
+from explorer.ui.html import grid, in_time, say
 from explorer.ui.patching import SITES
 from explorer.ui.service import SERVICE
 from explorer.ui.state import Workbench, stack_of
@@ -191,8 +191,7 @@ def cost_of(desk: Desk, pairs: Sequence[ContrastPair], control: str) -> str:
     key = ("run_cost", tuple(pairs[:: max(1, len(pairs) // SAMPLED)][:SAMPLED]), site_of(bench), bench.by_position, bench.entries)  # fmt: skip
     seconds, size, cells = desk.model.remember(key, make, lambda made: 100)
     total = 2 * seconds * len(pairs) * CONTROL_SHARE[control]
-    spent = f"{total:.0f} s" if total < 120 else f"{total / 60:.0f} min" if total < 7200 else f"{total / 3600:.1f} h"
-    return f"{2 * cells * len(pairs):,} patched runs and their control, about {spent}, {size / 1e6:,.0f} MB."
+    return f"{2 * cells * len(pairs):,} patched runs and their control, about {in_time(total)}, {size / 1e6:,.0f} MB."
 
 
 def start(desk: Desk, chosen: Chosen, control: str) -> None:

@@ -55,6 +55,17 @@ def say(text: str, strong: str = "") -> None:
     st.html(f"<div class='{'ce-line' if strong else 'ce-caption'}'>{heading}{html.escape(text)}</div>")
 
 
+def in_time(seconds: float) -> str:
+    """A span of time in words."""
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 120
+        else f"{seconds / 60:.0f} min"
+        if seconds < 7200
+        else f"{seconds / 3600:.1f} h"
+    )
+
+
 def plain_label(text: str) -> str:
     """Any text as the label of a widget, which Streamlit reads as Markdown: its signs escaped."""
     return "".join(f"\\{sign}" if sign in string.punctuation else sign for sign in text.strip()) or "…"

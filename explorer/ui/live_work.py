@@ -1,12 +1,8 @@
 """Work that starts by itself when its inputs change, in a thread of its own: shown when it is there, stopped when it is not wanted."""
 
-import threading
-
 import streamlit as st
 
-from explorer.ui.on_request import QUICK, Job, Work
-
-KEEP = 4
+from explorer.ui.on_request import QUICK, Job, Work, start
 
 
 def live_work(key: str, inputs: object, work: Work, wait: float = QUICK) -> Job:
@@ -20,10 +16,8 @@ def live_work(key: str, inputs: object, work: Work, wait: float = QUICK) -> Job:
             job.stop.set()
     found = jobs.get(inputs)
     if found is None or (found.done.is_set() and found.stop.is_set()):
-        for old in list(jobs)[: max(0, len(jobs) - KEEP + 1)]:
-            jobs.pop(old).stop.set()
-        found = jobs[inputs] = Job(inputs)
-        threading.Thread(target=found.run, args=(work,), daemon=True).start()
+        start(jobs, inputs, work)
+        found = jobs[inputs]
     found.done.wait(wait)
     return found
 

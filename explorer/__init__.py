@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from explorer.analyses.attention_score import AttentionScore, attention_score
     from explorer.analyses.attribution import Attribution, direct_logit_attribution, neuron_attribution
     from explorer.analyses.attribution_patching import AttributionPatching, attribution_patching
+    from explorer.analyses.component_effect import ComponentEffect, component_effect
     from explorer.analyses.component_lens import ComponentLens, component_lens
     from explorer.analyses.edge_reading import EdgeReading, edge_reading
     from explorer.analyses.head_check import HeadCheck, head_check
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from explorer.analyses.mediation import Mediation, mediation
     from explorer.analyses.path_patching import PathMap, PathPatching, path_map, path_patching
     from explorer.analyses.prediction import Prediction, prediction
+    from explorer.analyses.probe import Probe, probe
     from explorer.analyses.task_pairs import TaskPairs, task_pairs
     from explorer.analyses.token_attribution import TokenAttribution, token_attribution
     from explorer.analyses.weighted_attention import weighted_attention
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
         Neuron,
         Resid,
     )
+    from explorer.engine.contrasts import Stacks
     from explorer.engine.generation import generate
     from explorer.engine.interventions import (
         Ablate,
@@ -62,6 +65,8 @@ if TYPE_CHECKING:
     )
     from explorer.engine.model import Model, load_model
     from explorer.engine.run import Run, run
+    from explorer.findings.circuit_checks import circuit_found, circuit_score, circuit_stability, circuit_worst
+    from explorer.findings.estimates import estimated_effect
     from explorer.models.zoo.exact.parts import TrueCircuit
     from explorer.models.zoo.knowledge import true_circuit
 
@@ -125,6 +130,16 @@ _HOME = {
     "attention": "analyses.attention",
     "attention_score": "analyses.attention_score",
     "component_lens": "analyses.component_lens",
+    "ComponentEffect": "analyses.component_effect",
+    "component_effect": "analyses.component_effect",
+    "Probe": "analyses.probe",
+    "probe": "analyses.probe",
+    "Stacks": "engine.contrasts",
+    "estimated_effect": "findings.estimates",
+    "circuit_found": "findings.circuit_checks",
+    "circuit_score": "findings.circuit_checks",
+    "circuit_stability": "findings.circuit_checks",
+    "circuit_worst": "findings.circuit_checks",
     "direct_logit_attribution": "analyses.attribution",
     "generate": "engine.generation",
     "load_model": "engine.model",

@@ -20,8 +20,8 @@ LAYERS = (
     "analyses",
     "training",
     "plots",
-    "findings",
     "jobs",
+    "findings",
     "resources",
     "ui",
     "serve",
@@ -33,6 +33,7 @@ RANK = {folder: rank for rank, folder in enumerate(LAYERS)}
 HOME = {  # library -> the only places that may import it
     "transformer_lens": {"models/adapter.py"},
     "plotly": {"plots"},
+    "sqlalchemy": {"findings"},
     "streamlit": {"ui", "app.py", "serve.py"},
     "transformers": {"models", "training/networks.py"},
 }

@@ -51,6 +51,11 @@ class Attribution:
     provenance: Provenance
 
     @property
+    def parts(self) -> dict[str, float]:
+        """Contribution of each component under the interventions, in logits."""
+        return dict(zip(self.frame["component"], self.frame["changed"], strict=True))
+
+    @property
     def by_token(self) -> Float[Tensor, " source"]:
         """What all heads together bring from each source position, in logits, under the interventions."""
         return self.heads_by_source.sum((0, 1))

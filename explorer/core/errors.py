@@ -97,6 +97,26 @@ class CircuitError(ExplorerError):
     """A circuit that cannot be found, read or judged."""
 
 
+class FindingError(ExplorerError):
+    """A finding that cannot be kept, read or checked; the message says what to do."""
+
+
+class ConflictError(FindingError):
+    """A finding that somebody else changed or deleted meanwhile."""
+
+
+class ReportError(FindingError):
+    """A report that cannot be read, or was altered."""
+
+
+class AccessError(ExplorerError):
+    """A request or a way of serving that the access rules do not allow."""
+
+
+class LessonError(ExplorerError):
+    """A lesson that cannot be read: the message says in which line."""
+
+
 class StateError(ExplorerError):
     """An address or record that cannot be read."""
 

@@ -25,6 +25,17 @@ from explorer.prompts.tokens import Bos, Tokens
 Direction = Literal["denoising", "noising"]
 
 
+@dataclass(frozen=True)
+class Stacks:
+    """The stack of each prompt of a pair: what `interventions=` takes, as a value that can be written down."""
+
+    clean: Stack = ()
+    corrupt: Stack = ()
+
+    def __call__(self, pair: ContrastPair, side: str) -> Stack:
+        return self.clean if side == "clean" else self.corrupt
+
+
 @dataclass(frozen=True, eq=False)
 class Side:
     """One of the two runs: a prompt under a stack."""

@@ -1,53 +1,38 @@
-"""A view as a notebook: calls of the public face that compute its numbers again, and cells that compare them.
+"""Measures as a notebook: the calls of the public face that compute their numbers again, and cells that compare them.
 
 The notebook needs `circuit-explorer` and the model, nothing else.  The numbers of today stand in it, so that running it says
 whether they are reproduced (to 1e-5, or the model's own precision where that is coarser).
 """
 
 import json
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Any
 
-from explorer.core.pairs import ContrastPair
 from explorer.core.provenance import versions
+from explorer.findings.finding import Measure, Measured
+from explorer.findings.functions import function_of
 from explorer.models.info import ModelInfo
-from explorer.prompts.tokens import Bos
 
 TOLERANCES = {"float64": 1e-8, "float32": 1e-5, "bfloat16": 1e-1, "float16": 1e-2}
+"""How far a number may be off when it is computed again, relative to the larger of 1 and itself."""
 
 
-@dataclass(frozen=True)
-class View:
-    """What a notebook reproduces."""
-
-    title: str
-    calls: str
-    """Python: calls of `ex`, with `model`, `pair`, `prompt`, `stack` and `bos` at hand."""
-    numbers: Mapping[str, float] = field(default_factory=dict)
-    """Python expressions over what the calls made, and their values on screen."""
-    draw: str = ""
-    """Python that shows a figure or table."""
-
-
-def notebook(
-    info: ModelInfo, pair: ContrastPair, prompt: str, stack: Sequence[Any], bos: Bos, views: Sequence[View]
-) -> str:
-    """An .ipynb file (nbformat 4.5) of some views."""
+def notebook(info: ModelInfo, measures: Sequence[Measured]) -> str:
+    """An .ipynb file (nbformat 4.5) of some measures on one model."""
     cells = [
         markdown(
-            f"# Circuit Explorer: {', '.join(view.title for view in views)}\n\n"
+            f"# Circuit Explorer: {', '.join(each.measure.title for each in measures)}\n\n"
             f"Model `{info.key}`, weights SHA-256 `{info.weight_hash[:16]}…`. Needs `pip install circuit-explorer` "
             f"{versions()['circuit-explorer']} or newer{model_note(info)}"
         ),
-        code(set_up(info, pair, prompt, stack, bos)),
+        code(set_up(info)),
     ]
-    for view in views:
-        cells.append(markdown(f"## {view.title}"))
-        cells.append(code(view.calls + (f"\n{view.draw}" if view.draw else "")))
-        if view.numbers:
-            cells.append(code(comparison(view.numbers)))
+    for each in measures:
+        cells.append(markdown(f"## {each.measure.title}"))
+        cells.append(code(f"result = {call_text(each.measure)}\n{drawing(each.measure)}"))
+        if any(value is not None for value in each.numbers.values()):
+            cells.append(code(comparison(each.numbers)))
     for number, cell in enumerate(cells):
         cell["id"] = f"cell-{number}"
     about = {
@@ -65,8 +50,7 @@ def model_note(info: ModelInfo) -> str:
     return "." if info.key == info.title else f", and the model at `{info.key}`."
 
 
-def set_up(info: ModelInfo, pair: ContrastPair, prompt: str, stack: Sequence[Any], bos: Bos) -> str:
-    side = "clean" if prompt == pair.clean else "corrupt"
+def set_up(info: ModelInfo) -> str:
     return "\n".join(
         [
             "import explorer as ex",
@@ -74,17 +58,28 @@ def set_up(info: ModelInfo, pair: ContrastPair, prompt: str, stack: Sequence[Any
             f"model = ex.load_model({info.key!r}, dtype={info.dtype!r})",
             f"assert model.info.weight_hash == {info.weight_hash!r}, 'these are other weights than on screen'",
             f"TOLERANCE = {TOLERANCES[info.dtype]!r}",
-            f"pair = ex.{pair!r}",
-            f"prompt = pair.{side}",
-            f"bos = {bos!r}",
-            f"stack = [{', '.join(expression(item) for item in stack)}]",
         ]
     )
 
 
+def call_text(measure: Measure) -> str:
+    """The Python of a measure's call."""
+    given = "".join(f",\n    {name}={expression(value)}" for name, value in measure.arguments.items())
+    return f"ex.{measure.function}(\n    model{given},\n)"
+
+
+def drawing(measure: Measure) -> str:
+    """Python that shows its figure, or the result."""
+    function = function_of(measure)
+    if not function.draw:
+        return "result"
+    more = "".join(f", {name}={value!r}" for name, value in measure.draw.items())
+    return f"ex.plots.{function.draw}(result{'.' if function.part else ''}{function.part}{more})"
+
+
 def expression(value: Any) -> str:
     """A frozen value of the public face, or a tuple of them, as the Python that makes it."""
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return "(" + "".join(f"{expression(each)}, " for each in value) + ")"
     if not is_dataclass(value):
         return repr(value)
@@ -92,8 +87,8 @@ def expression(value: Any) -> str:
     return f"ex.{type(value).__name__}({named})"
 
 
-def comparison(numbers: Mapping[str, float]) -> str:
-    lines = [f"    ({name!r}, {name}, {value!r})," for name, value in numbers.items() if math.isfinite(value)]
+def comparison(numbers: Mapping[str, float | None]) -> str:
+    lines = [f"    ({name!r}, result{'' if name.startswith('[') else '.'}{name}, {value!r})," for name, value in numbers.items() if value is not None]
     return "\n".join(
         [
             "for name, now, then in [",

@@ -66,6 +66,11 @@ class Effects:
         """Mean change of the objective over pairs, in logits."""
         return np.asarray(self.by_pair.mean(0))
 
+    @property
+    def patched(self) -> Float[np.ndarray, "..."]:
+        """Mean objective of the patched runs, in logits."""
+        return np.asarray(self.base.mean() + self.raw)
+
     @cached_property
     def values(self) -> Float[np.ndarray, "..."]:
         """(m(patched) − m(corrupt)) / (m(clean) − m(corrupt)), a ratio of means; NaN where not run or refused."""

@@ -5,15 +5,34 @@ import plotly.graph_objects as go
 from explorer.analyses.attention import Attention
 from explorer.analyses.attention_score import AttentionScore
 from explorer.analyses.attribution import Attribution
+from explorer.analyses.component_effect import ComponentEffect
 from explorer.analyses.component_lens import ComponentLens
 from explorer.analyses.lens import Lens
+from explorer.analyses.probe import Probe
 from explorer.analyses.token_attribution import TokenAttribution
 from explorer.circuits.circuit import Circuit
-from explorer.plots import attention_figures, attribution_figures, circuit_figures, lens_figures
+from explorer.metrics.effects import Effects
+from explorer.plots import attention_figures, attribution_figures, circuit_figures, evidence_figures, lens_figures
 from explorer.plots import lines as line_charts
 from explorer.plots.graph import to_plotly as graph_to_plotly
 from explorer.plots.heatmap import to_plotly
 from explorer.plots.lens_figures import LensMode
+from explorer.plots.points import to_plotly as points_to_plotly
+
+
+def component_effect(result: ComponentEffect) -> go.Figure:
+    """What components do for the objective, pair by pair, beside the means of matched random sets."""
+    return points_to_plotly(evidence_figures.beside_controls(result))
+
+
+def probe(result: Probe) -> go.Figure:
+    """A probe's held-out accuracy beside that of labels drawn anew."""
+    return points_to_plotly(evidence_figures.probe_points(result))
+
+
+def effects(result: Effects) -> go.Figure:
+    """A patching sweep, exact or estimated: mean change of the objective, layers up."""
+    return to_plotly(evidence_figures.effect_grid(result))
 
 
 def circuit(result: Circuit) -> go.Figure:

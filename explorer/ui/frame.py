@@ -7,7 +7,7 @@ from explorer.engine.edits import Kind
 from explorer.ui import desk, session
 from explorer.ui.assist import assist
 from explorer.ui.desk import Desk
-from explorer.ui.notebooks import page_notebook
+from explorer.ui.measures import page_notebook
 from explorer.ui.state import Side, Workbench
 
 SIDES: dict[Side, str] = {"clean": "clean prompt", "corrupt": "corrupt prompt"}

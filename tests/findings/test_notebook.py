@@ -10,7 +10,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import explorer as ex
-from explorer.findings.notebook import View, expression, notebook
+from explorer.findings.finding import Measure, Measured
+from explorer.findings.notebook import expression, notebook
 from explorer.ui.frame import page_notebook
 from tests.conftest import PROMPT, TWIN
 
@@ -93,10 +94,6 @@ def test_the_notebook_of_every_page_reproduces_its_numbers(name, choices, tmp_pa
 def test_a_number_that_is_not_reproduced_stops_the_notebook(tmp_path) -> None:
     model = ex.load_model("small-world-nano")
     right = ex.prediction(model, PROMPT, answer=" Mary").baseline.answer_prob
-    view = View(
-        "Test",
-        "result = ex.prediction(model, prompt, stack, answer=' Mary')",
-        {"result.baseline.answer_prob": right + 1e-3},
-    )
-    done = run_cells(notebook(model.info, PAIR, PROMPT, (), "default", [view]), tmp_path)
+    measure = Measure("Test", "prediction", {"prompt": PROMPT, "answer": " Mary"}, ("baseline.answer_prob",))
+    done = run_cells(notebook(model.info, [Measured(measure, {"baseline.answer_prob": right + 1e-3})]), tmp_path)
     assert done.returncode != 0 and "on screen" in done.stderr

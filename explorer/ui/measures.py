@@ -1,0 +1,177 @@
+"""Which calls make what a page shows: for the notebook, and for what is kept as a finding."""
+
+from typing import Any
+
+import numpy as np
+
+from explorer.analyses.activation_patching import activation_patching
+from explorer.analyses.attention import attention
+from explorer.analyses.attribution import direct_logit_attribution
+from explorer.analyses.component_lens import component_lens
+from explorer.analyses.weighted_attention import weighted_attention
+from explorer.circuits.packing import pack
+from explorer.engine.contrasts import Stacks
+from explorer.engine.edges import graph_of
+from explorer.findings.finding import Measure, Recipe
+from explorer.findings.functions import measured
+from explorer.findings.notebook import notebook
+from explorer.ui.circuit_state import Shown, chosen_pairs, known_scores, shown_circuit, spec_of, top_of
+from explorer.ui.desk import Desk
+from explorer.ui.state import stack_of
+from explorer.ui.sweeps import directions_of, noise_of
+
+MOST_NUMBERS = 40
+COLUMNS_UP_TO = 48
+"""Tokens up to which a lens is kept at every position."""
+
+
+def page_notebook(desk: Desk, title: str) -> str:
+    """The notebook of a page as it stands: its prediction, and the page's own view."""
+    return notebook(desk.model.info, [measured(desk.model, each, figure=False) for each in page_measures(desk, title)])
+
+
+def page_measures(desk: Desk, title: str) -> list[Measure]:
+    """The page's prediction and its own view.  Raises as the analyses."""
+    own: list[Measure] = []
+    if title == "Attention":
+        own.append(attention_measure(desk))
+    if title == "Lens":
+        own.append(lens_measure(desk) if desk.bench.lens_of == "stream" else component_measure(desk))
+    if title == "Patching" and desk.answer and desk.distractor:
+        own.append(patching_measure(desk))
+    if title == "Circuits" and desk.answer and desk.distractor:
+        own += circuit_measures(desk)
+    if title == "Attribution" and desk.answer:
+        own.append(attribution_measure(desk))
+    if title == "Tasks":
+        own.append(task_measure(desk))
+    return [prediction_measure(desk), *own]
+
+
+def on_prompt(desk: Desk, **more: Any) -> dict[str, Any]:
+    """Arguments that every view of a prompt has."""
+    return {"prompt": desk.tokens.text, "interventions": desk.stack, "bos": desk.bench.bos, **more}
+
+
+def objective(desk: Desk) -> dict[str, Any]:
+    return {"answer": desk.answer, "distractor": desk.distractor}
+
+
+def prediction_measure(desk: Desk) -> Measure:
+    reads = ["kl"]
+    for name in ("baseline", "changed") if desk.answer else ():
+        reads += [f"{name}.objective", f"{name}.answer_prob"]
+    return Measure("Prediction", "prediction", on_prompt(desk, **objective(desk), position=desk.position), tuple(reads))
+
+
+def attention_measure(desk: Desk) -> Measure:
+    head, place, bench = desk.bench.head, desk.position, desk.bench
+    if bench.weighting == "attention":
+        function, arguments = "attention", on_prompt(desk)
+        values = attention(desk.model, desk.tokens.text, desk.stack, bos=bench.bos).patterns
+        path, draw = f"patterns[{head.layer}, {head.head}", {"layer": head.layer, "head": head.head}
+    else:
+        function, arguments = "weighted_attention", on_prompt(desk, weighting=bench.weighting, **objective(desk))
+        values = weighted_attention(
+            desk.model, desk.tokens.text, desk.stack, weighting=bench.weighting, **objective(desk), bos=bench.bos
+        )
+        path, draw = f"[{head.layer}, {head.head}", {}
+    if head.layer >= values.shape[0] or head.head >= values.shape[1]:
+        return prediction_measure(desk)
+    sources = values[head.layer, head.head, place, : place + 1].argsort()[::-1][:MOST_NUMBERS]
+    reads = tuple(f"{path}, {place}, {source}]" for source in sources)
+    return Measure(f"Attention of {head}", function, arguments, reads, (f"{path}]",), draw)
+
+
+def lens_measure(desk: Desk) -> Measure:
+    bench = desk.bench
+    every = len(desk.tokens) <= COLUMNS_UP_TO
+    column = desk.position if every else 0
+    arguments = on_prompt(desk, kind=bench.lens, **objective(desk), kl=True)
+    arguments["positions"] = None if every else (desk.position,)
+    reads = tuple(f"prob[{layer}, {column}]" for layer in range(desk.model.info.n_layers))
+    mode = {"mode": bench.lens_mode} if bench.lens_mode in ("probability", "entropy", "kl") else {}
+    return Measure(f"{bench.lens.capitalize()} lens", "logit_lens", arguments, reads, ("prob", "entropy", "kl"), mode)
+
+
+def component_measure(desk: Desk) -> Measure:
+    arguments = on_prompt(desk, **objective(desk), position=desk.position)
+    found = component_lens(desk.model, desk.tokens.text, desk.stack, **objective(desk), position=desk.position, bos=desk.bench.bos)  # fmt: skip
+    strongest = found.logit.ravel().argsort()[::-1][:MOST_NUMBERS]
+    width = found.logit.shape[1]
+    reads = tuple(f"logit[{index // width}, {index % width}]" for index in strongest)
+    return Measure("Heads and MLPs, read one by one", "component_lens", arguments, reads, ("logit",))
+
+
+def attribution_measure(desk: Desk) -> Measure:
+    arguments = on_prompt(desk, **objective(desk), position=desk.position)
+    found = direct_logit_attribution(desk.model, desk.tokens.text, desk.stack, **objective(desk), position=desk.position, bos=desk.bench.bos)  # fmt: skip
+    strongest = sorted(found.parts, key=lambda name: -abs(found.parts[name]))[:MOST_NUMBERS]
+    reads = (*(f"parts['{name}']" for name in strongest), "check")
+    return Measure("Direct logit attribution", "direct_logit_attribution", arguments, reads)
+
+
+def patching_measure(desk: Desk) -> Measure:
+    """The sweep of the first direction that the page shows, under the stack."""
+    bench, way = desk.bench, directions_of(desk.bench)[0]
+    layer = desk.model.info.n_layers - 1 if bench.patch_layer is None else bench.patch_layer
+    stacks = Stacks(*(tuple(stack_of(bench.entries, bench.pair, side)) for side in ("clean", "corrupt")))
+    arguments: dict[str, Any] = {
+        "pairs": (bench.pair,), "site": bench.patch_site, "by_position": bench.by_position, "direction": way,
+        "layers": (layer,) if bench.patch_site == "neurons" else None, "interventions": stacks, "noise": noise_of(bench),
+        "draws": bench.draws, "bos": bench.bos,
+    }  # fmt: skip
+    found = activation_patching(desk.model, **arguments)
+    strongest = np.argsort(-np.abs(found.raw.ravel()), kind="stable")[:MOST_NUMBERS]
+    places = [np.unravel_index(cell, found.raw.shape) for cell in strongest]
+    reads = tuple(f"patched[{', '.join(str(int(axis)) for axis in place)}]" for place in places)
+    return Measure(f"Activation patching of {bench.patch_site}, {way}", "activation_patching", arguments, reads, ("raw",))  # fmt: skip
+
+
+def task_measure(desk: Desk) -> Measure:
+    bench = desk.bench
+    arguments = {"task": bench.task, "n": bench.n_pairs, "seed": bench.task_seed, "held_out": bench.held_out, "bos": bench.bos}  # fmt: skip
+    return Measure(f"Pairs of {bench.task}", "task_pairs", arguments, ("accuracy", "top1"))
+
+
+def circuit_on_screen(desk: Desk) -> Shown | None:
+    """None where it was not found yet."""
+    bench = desk.bench
+    if bench.circuit_method == "by hand":
+        return shown_circuit(bench, None, graph_of(desk.model))
+    scores = known_scores(spec_of(bench, desk.model, chosen_pairs(bench, desk.model).pairs, bench.circuit_method), desk.model)  # fmt: skip
+    return None if scores is None else shown_circuit(bench, scores, graph_of(desk.model))
+
+
+def circuit_recipe(desk: Desk) -> Recipe | None:
+    """How the circuit on screen was found; None for one by hand, or not found yet."""
+    bench = desk.bench
+    shown = circuit_on_screen(desk)
+    if shown is None or shown.scores is None or bench.circuit_method == "by hand":
+        return None
+    spec = spec_of(bench, desk.model, chosen_pairs(bench, desk.model).pairs, bench.circuit_method)
+    return Recipe(spec.method, top_of(bench, shown.scores), spec.by_position, spec.threshold, spec.target)
+
+
+def circuit_measures(desk: Desk) -> list[Measure]:
+    """The circuit before changes by hand, and the scores of the one on screen; none where it was not found yet."""
+    shown, recipe = circuit_on_screen(desk), circuit_recipe(desk)
+    if shown is None or shown.circuit.n_edges == 0:
+        return []
+    pairs = chosen_pairs(desk.bench, desk.model).pairs
+    bos = desk.bench.bos
+    found = []
+    if recipe is not None:
+        given = {"method": recipe.method, "top": recipe.top, "by_position": recipe.by_position, "threshold": recipe.threshold, "target": recipe.target}  # fmt: skip
+        found.append(
+            Measure(
+                "The circuit, before changes by hand",
+                "circuit_found",
+                {"pairs": pairs, **given, "bos": bos},
+                ("n_edges", "n"),
+            )
+        )
+    packed = {"pairs": pairs, "circuit": pack(shown.circuit), "controls": 0, "bos": bos}
+    for title, way in (("Faithfulness", "alone"), ("Completeness", "ablated")):
+        found.append(Measure(title, "circuit_score", packed | {"way": way}, ("value", "low", "high", "n", "n_edges")))
+    return found

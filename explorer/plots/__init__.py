@@ -80,3 +80,11 @@ def component_lens(result: ComponentLens) -> go.Figure:
 def trajectories(result: Lens, answer: str = "", distractor: str = "", column: int = -1) -> go.Figure:
     """Probability of answer, distractor and followed tokens through the layers at one position (`column` of the result)."""
     return line_charts.to_plotly(lens_figures.trajectories(result, column, answer=answer, distractor=distractor))
+
+
+def plotly_source() -> str:
+    """The drawing library itself, for pages that may fetch nothing."""
+    from plotly.offline import get_plotlyjs
+
+    source: str = get_plotlyjs()
+    return source

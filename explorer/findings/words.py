@@ -1,0 +1,178 @@
+"""A report in words: blocks for HTML and Markdown."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from explorer.core.provenance import versions
+from explorer.core.terms import TERMS
+from explorer.findings.blocks import Block, Code, Figure, Heading, Items, More, Table, Text
+from explorer.findings.finding import GOALS, Finding, Measured
+from explorer.findings.ladder import (
+    MEANING,
+    RUNG_OF,
+    RUNGS,
+    checks_of,
+    direction_words,
+    limits,
+    rung,
+    verdict,
+)
+from explorer.findings.report import Report, headline
+from explorer.prompts.tokens import visible
+
+MOST_NUMBERS = 60
+SHOWN_PROMPTS = 8
+
+
+def blocks_of(report: Report, digest: str) -> list[Block]:
+    """Question, summary, each finding with its numbers, failed checks, limits and provenance, and how to check it all."""
+    made = report.made
+    blocks: list[Block] = [Heading(1, report.title)]
+    if report.question:
+        blocks.append(Text(f"Question: {report.question}"))
+    blocks.append(Text(f"{len(report.findings)} findings · written {made} UTC by Circuit Explorer {versions()['circuit-explorer']} · SHA-256 {digest}", "quiet"))  # fmt: skip
+    rows = [[finding.claim, finding.model, headline(finding), failed_words(finding)] for finding in report.findings]
+    blocks += [Heading(2, "Summary"), Table(["claim", "model", "evidence", "failed checks"], rows), *ladder_blocks()]
+    if report.kind == "audit":
+        blocks += goals_blocks(report.findings)
+    for number, finding in enumerate(report.findings, 1):
+        blocks += finding_blocks(finding, number)
+    blocks += [Heading(2, "How to check this report"), *replay_blocks()]
+    return blocks
+
+
+def failed_words(finding: Finding) -> str:
+    failed = [check.measure.check for check in finding.checks if not verdict(check, finding).passed]
+    return ", ".join(failed) or "none"
+
+
+def ladder_blocks() -> list[Block]:
+    rows = [
+        [
+            str(number),
+            name,
+            "; ".join(f"{check}: {MEANING[check]}" for check in MEANING if RUNG_OF[check] == number)
+            or "a view shows it",
+        ]
+        for number, name in enumerate(RUNGS)
+    ]
+    return [More("What the rungs of evidence mean", [Table(["rung", "name", "what has to pass"], rows)])]
+
+
+def goals_blocks(findings: Sequence[Finding]) -> list[Block]:
+    """Which findings speak to which goal of an audit, how far, and what is not shown."""
+    rows = []
+    for goal, meaning in GOALS.items():
+        own = [finding for finding in findings if goal in finding.goals]
+        shown = "; ".join(f"{finding.claim} (rung {rung(finding)})" for finding in own) or "No finding speaks to it."
+        rows.append([goal, meaning, shown, not_shown(goal, own)])
+    return [Heading(2, "Goals of the audit"), Table(["goal", "question", "what is shown", "what is not shown"], rows)]
+
+
+def not_shown(goal: str, own: Sequence[Finding]) -> str:
+    causal = [finding for finding in own if rung(finding) >= 3]
+    if not own:
+        return "Everything."
+    words = "" if causal else "No cause: no finding passed an intervention with its control. "
+    match goal:
+        case "certification":
+            return words + "No guarantee: samples of prompts do not bound other inputs."
+        case "mitigation":
+            return words + "Side effects on unrelated text."
+        case "compliance":
+            return words + "Inputs other than the tasks' templates."
+        case "accountability":
+            return words + "Routes that no check touched; components below rung 3."
+    return words + "Numbers of other machines: replay them there."
+
+
+def finding_blocks(finding: Finding, number: int) -> list[Block]:
+    blocks: list[Block] = [Heading(2, f"{number}. {finding.claim}")]
+    if finding.question:
+        blocks.append(Text(f"Question: {finding.question}"))
+    blocks.append(Text(" ".join(part for part in (headline(finding) + ".", direction_words(finding)) if part), "good" if rung(finding) >= 3 else "quiet"))  # fmt: skip
+    about = ", ".join(finding.places) or ("a circuit" if finding.circuit else "")
+    if about:
+        blocks.append(Text(f"About: {about}.", "quiet"))
+    if finding.notes:
+        blocks.append(Text(finding.notes))
+    if checks_of(finding):
+        blocks += [Heading(3, "Checks"), check_table(finding)]
+        failed = [f"{check.measure.check}: {verdict(check, finding).sentence}" for check in finding.checks if not verdict(check, finding).passed]  # fmt: skip
+        blocks += [Text("Failed checks", "bad"), Items(failed, "bad")] if failed else []
+    for measured in finding.measured:
+        blocks += measured_blocks(measured)
+    blocks += [Heading(3, "Limits"), Items(limits(finding))]
+    blocks.append(provenance_block(finding))
+    return blocks
+
+
+def check_table(finding: Finding) -> Table:
+    rows = []
+    for name in checks_of(finding):
+        found = finding.check(name)
+        if found is None:
+            rows.append([name, "not run", MEANING[name]])
+        else:
+            judged = verdict(found, finding)
+            rows.append([name, "passed" if judged.passed else "FAILED", judged.sentence])
+    return Table(["check", "outcome", "numbers"], rows)
+
+
+def measured_blocks(measured: Measured) -> list[Block]:
+    """The method, its numbers with their definitions within reach, and its figure."""
+    measure = measured.measure
+    blocks: list[Block] = [Heading(3, measure.title)]
+    shown = list(measured.numbers.items())[:MOST_NUMBERS]
+    rows = [[path, number_words(value)] for path, value in shown]
+    inside: list[Block] = [Table(["number", "value"], rows), Text(f"Made by explorer.{measure.function}; {measured.made} UTC, {measured.seconds:.1f} s.", "quiet")]  # fmt: skip
+    if measured.figure:
+        blocks.append(Figure(measured.figure, measure.title))
+    blocks.append(More("Numbers", inside))
+    return blocks
+
+
+def number_words(value: float | None) -> str:
+    if value is None:
+        return "not defined"
+    return f"{value:,.0f}" if value == math.floor(value) and abs(value) < 1e15 else f"{value:.6g}"
+
+
+def provenance_block(finding: Finding) -> More:
+    rows: list[list[str]] = [["model", finding.model], ["weights, SHA-256", finding.weight_hash], ["precision", finding.dtype], ["task", finding.task], ["kept", f"{finding.made} UTC"]]  # fmt: skip
+    inside: list[Block] = [Table(["what", "value"], rows)]
+    for measured in finding.measured:
+        inside += one_provenance(measured)
+    return More("Provenance", inside)
+
+
+def one_provenance(measured: Measured) -> list[Block]:
+    found: dict[str, Any] = measured.provenance
+    prompts = [visible(str(text)) for text in found.get("prompts", ())]
+    more = [f"… and {len(prompts) - SHOWN_PROMPTS} more, in report.json"] if len(prompts) > SHOWN_PROMPTS else []
+    stack = [intervention_words(item) for item in found.get("interventions", ())]
+    packages = ", ".join(f"{name} {version}" for name, version in dict(found.get("versions", {})).items())
+    return [
+        Text(measured.measure.title),
+        Items([*(f"prompt: {text}" for text in prompts[:SHOWN_PROMPTS]), *more]),
+        Items([f"interventions: {', '.join(stack) or 'none'}", f"seed: {found.get('seed')}", f"backend: {found.get('backend')}, self-check {found.get('self_check')}", packages], "quiet"),
+    ]  # fmt: skip
+
+
+def intervention_words(record: Any) -> str:
+    if not isinstance(record, dict):
+        return str(record)
+    kind = record.get("type", "")
+    return f"{kind}({', '.join(f'{name}={intervention_words(value)}' for name, value in record.items() if name != 'type')})"[
+        :300
+    ]
+
+
+def replay_blocks() -> list[Block]:
+    return [
+        Text("Every number above can be computed again from report.json, on any machine with the model:"),
+        Code("circuit-explorer replay report.json"),
+        Text("It prints agree or differ for each number, with its tolerance, and ends with exit status 0 only if all agree and nothing in the file was altered."),
+        More("Terms", [Items([f"{name}: {meaning}" for name, meaning in TERMS.items() if name in ("logit difference", "normalised effect", "faithfulness", "completeness", "selectivity")])]),
+    ]  # fmt: skip

@@ -31,7 +31,7 @@ Suite = Literal["quick", "full"]
 CHECK_READS = (
     *(f"{what}['{name}']" for name in MEASUREMENTS for what in ("effects", "highest_matched", "confirmations")), "log_prob"
 )  # fmt: skip
-FAITHFUL_ENOUGH = 0.8
+FAITHFUL_ENOUGH, MASTERED = 0.8, 0.9
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5)
 """Shares of all edges that are tried until the circuit keeps `FAITHFUL_ENOUGH` of the behaviour."""
 
@@ -115,7 +115,7 @@ class Steps:
 
     def behaviour(self) -> Finding:
         """The tasks' pairs, and how many are right; tasks that do not fit the tokenizer are left out, and said."""
-        views, words, refused = [], [], []
+        views, refused = [], []
         for number, task in enumerate(self.plan.tasks):
             self.tell(0.25 * number / len(self.plan.tasks), f"behaviour on {task}")
             try:
@@ -124,13 +124,15 @@ class Steps:
                 views.append(
                     measured(self.model, Measure(f"Pairs of {task}", "task_pairs", arguments, ("accuracy", "top1")))
                 )
-                words.append(f"{task} {self.measured[task].accuracy:.0%}")
             except ExplorerError as error:
                 refused.append(f"{task}: {str(error).splitlines()[0]}")
         notes = "Not measured: " + "; ".join(refused) if refused else ""
-        claim = "It gets so many contrast pairs right: " + ", ".join(words)
+        good = [task for task, found in self.measured.items() if found.accuracy >= MASTERED]
+        worst = sorted(self.measured.items(), key=lambda item: item[1].accuracy)[:3]
+        least = ", ".join(f"{task} {found.accuracy:.0%}" for task, found in worst)
+        claim = f"It gets {MASTERED:.0%} or more of the contrast pairs right on {len(good)} of {len(self.measured)} tasks; least: {least}"
         return self.finding(
-            claim[:400],
+            claim,
             "Which of the tasks can it do?",
             ("compliance", "auditability"),
             views=tuple(views),

@@ -61,7 +61,7 @@ h1 { font-size: 30px; line-height: 1.2; margin: 0 0 8px; } h2 { font-size: 22px;
 p { margin: 8px 0; overflow-wrap: anywhere; } ul { margin: 8px 0; padding-left: 22px; } li { overflow-wrap: anywhere; }
 .good { color: var(--good); } .bad { color: var(--bad); } .quiet { color: var(--quiet); font-size: 14px; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; margin: 10px 0; font-size: 14px; width: 100%; } th { text-align: left; color: var(--quiet); font-weight: 600; }
-td, th { padding: 5px 12px 5px 0; border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere; }
+td, th { padding: 5px 14px 5px 0; border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: break-word; max-width: 560px; }
 pre { background: var(--soft); padding: 10px 12px; border-radius: 6px; overflow-x: auto; font-size: 13px; } details { margin: 10px 0; } summary { cursor: pointer; color: var(--blue); }
 figure { margin: 14px 0; } figcaption { color: var(--quiet); font-size: 13px; } .plot { width: 100%; min-height: 260px; }
 @media print { details { display: none; } }

@@ -24,7 +24,7 @@ from explorer.prompts.tokens import Bos
 
 Way = Literal["alone", "reverse", "ablated"]
 """F(C) with the rest ablated; the corrupt prompt with the rest from the clean one; F(M∖C), what is left without the circuit."""
-RANDOM = 20
+RANDOM, DRAWS = 20, 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,15 +83,19 @@ def circuit_score(
     """A score of a kept circuit beside that of random circuits.  Raises `CircuitError`, and as `evaluate_circuit`."""
     runs, kept = CircuitRuns(model, pairs, bos=bos), unpack(circuit, graph_of(model))
     clean, corrupt = runs.ends()
-    masks = [
-        kept,
-        *(Circuit(kept.graph, each, by_position=kept.by_position) for each in random_circuits(kept, controls, seed)),
-    ]
+    masks = [kept, *matched(kept, controls, seed)]
     scores = [one_score(runs, each, way, ablation, clean, corrupt) for each in masks]
     return CircuitScore(
         scores[0], np.array([each.value for each in scores[1:]]), kept.n_edges, bool(refusal(clean, corrupt)),
         provenance_of(model, runs, seed),
     )  # fmt: skip
+
+
+def matched(circuit: Circuit, n: int, seed: int) -> list[Circuit]:
+    """Up to `n` random circuits, all different from each other and from the circuit itself."""
+    drawn = {kept.tobytes(): kept for kept in random_circuits(circuit, DRAWS * n, seed)}
+    drawn.pop(circuit.kept.tobytes(), None)
+    return [Circuit(circuit.graph, kept, by_position=circuit.by_position) for kept in list(drawn.values())[:n]]
 
 
 def one_score(

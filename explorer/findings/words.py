@@ -21,7 +21,7 @@ from explorer.findings.ladder import (
 from explorer.findings.report import Report, headline
 from explorer.prompts.tokens import visible
 
-MOST_NUMBERS = 60
+MOST_NUMBERS, OPEN_NUMBERS = 60, 60
 SHOWN_PROMPTS = 8
 
 
@@ -101,8 +101,7 @@ def finding_blocks(finding: Finding, number: int) -> list[Block]:
         blocks += [Heading(3, "Checks"), check_table(finding)]
         failed = [f"{check.measure.check}: {verdict(check, finding).sentence}" for check in finding.checks if not verdict(check, finding).passed]  # fmt: skip
         blocks += [Text("Failed checks", "bad"), Items(failed, "bad")] if failed else []
-    for measured in finding.measured:
-        blocks += measured_blocks(measured)
+    blocks += numbers_blocks(finding)
     blocks += [Heading(3, "Limits"), Items(limits(finding))]
     blocks.append(provenance_block(finding))
     return blocks
@@ -120,17 +119,34 @@ def check_table(finding: Finding) -> Table:
     return Table(["check", "outcome", "numbers"], rows)
 
 
-def measured_blocks(measured: Measured) -> list[Block]:
-    """The method, its numbers with their definitions within reach, and its figure."""
-    measure = measured.measure
-    blocks: list[Block] = [Heading(3, measure.title)]
-    shown = list(measured.numbers.items())[:MOST_NUMBERS]
-    rows = [[path, number_words(value)] for path, value in shown]
-    inside: list[Block] = [Table(["number", "value"], rows), Text(f"Made by explorer.{measure.function}; {measured.made} UTC, {measured.seconds:.1f} s.", "quiet")]  # fmt: skip
-    if measured.figure:
-        blocks.append(Figure(measured.figure, measure.title))
-    blocks.append(More("Numbers", inside))
+def numbers_blocks(finding: Finding) -> list[Block]:
+    """Figures; the numbers of views in the open where they are few; those of checks, which the table above has in words, folded away."""
+    blocks: list[Block] = []
+    for measured in finding.measured:
+        if measured.figure:
+            blocks += [Heading(3, measured.measure.title), Figure(measured.figure, made_words(measured))]
+    views, checks = rows_of(finding.views), rows_of(finding.checks)
+    head = ["measure", "number", "value"]
+    if views:
+        table = Table(head, views)
+        blocks += (
+            [Heading(3, "Numbers"), table] if len(views) <= OPEN_NUMBERS else [More(f"{len(views)} numbers", [table])]
+        )
+    if checks:
+        blocks.append(More("Numbers of the checks", [Table(head, checks)]))
     return blocks
+
+
+def rows_of(group: Sequence[Measured]) -> list[list[str]]:
+    return [
+        [each.measure.title, path, number_words(value)]
+        for each in group
+        for path, value in list(each.numbers.items())[:MOST_NUMBERS]
+    ]
+
+
+def made_words(measured: Measured) -> str:
+    return f"Made by explorer.{measured.measure.function}; {measured.made} UTC, {measured.seconds:.1f} s."
 
 
 def number_words(value: float | None) -> str:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any, cast, get_args
 
+from explorer.access import LOOPBACK, new_token, token_made
 from explorer.core.errors import StateError
 from explorer.models.catalog import CATALOG
 from explorer.models.info import in_millions
@@ -17,9 +18,19 @@ def serve(options: argparse.Namespace) -> int:
     """Start Streamlit in this process, with the model loading beside it."""
     from explorer.serve import start
 
+    if options.new_token or options.host not in LOOPBACK:
+        tell_token(options.new_token)
     print(f"Circuit Explorer: http://{options.host}:{options.port}", flush=True)
     start(options.host, options.port, options.model, options.executor)
     return 0
+
+
+def tell_token(new: bool) -> None:
+    """The access token, where one is made: once, on the terminal alone."""
+    if made := "" if new else token_made():
+        print(f"Other machines need the access token made on {made} UTC (make another with --new-token).", flush=True)
+    else:
+        print(f"Access token for other machines, shown this once: {new_token()}", flush=True)
 
 
 def models(options: argparse.Namespace) -> int:

@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from explorer.access import LOOPBACK
 from explorer.jobs.executors import ExecutorName
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def options(host: str, port: int) -> dict[str, Any]:

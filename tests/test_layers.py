@@ -23,6 +23,8 @@ LAYERS = (
     "jobs",
     "findings",
     "resources",
+    "access",
+    "lessons",
     "ui",
     "serve",
     "commands",

@@ -181,6 +181,15 @@ def rung(finding: Finding) -> int:
     return 2 if all_of(2) else 1 if all_of(1) else 0
 
 
+def rung_state(finding: Finding, number: int) -> Literal["passed", "failed", "open"]:
+    """Of a rung's own checks: all passed, one failed, or neither."""
+    names = [name for name in checks_of(finding) if RUNG_OF[name] == number]
+    good = passed(finding)
+    if number == 0 or (names and good.issuperset(names)):
+        return "passed"
+    return "failed" if any(finding.check(name) is not None and name not in good for name in names) else "open"
+
+
 def next_check(finding: Finding) -> CheckName | None:
     """The lowest check that was not run; None after the first intervention failed, or when all were run."""
     first = finding.check("intervened")

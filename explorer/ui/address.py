@@ -6,6 +6,7 @@
 it acts on alone, and off.  Version 1 knew fewer of these, so its addresses read as they are.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, get_args
@@ -220,7 +221,14 @@ def read_places(text: str) -> tuple[str, ...]:
 
 def read_job(text: str) -> str:
     if not (text.isascii() and text.isalnum() and len(text) <= 16):
-        raise StateError(f"{shown(text)} is no job's name")
+        raise StateError(f"{shown(text)} is no name of a job or finding")
+    return text
+
+
+def read_name(text: str) -> str:
+    """Of a lesson: the name of its file."""
+    if not re.fullmatch(r"[a-z0-9-]{1,60}", text):
+        raise StateError(f"{shown(text)} is no lesson's name")
     return text
 
 
@@ -366,6 +374,9 @@ READERS: dict[str, Callable[[str], Any]] = {
     "path_mlps": one_of(Between),
     "path_norms": one_of(Between),
     "job": read_job,
+    "finding": read_job,
+    "steps": lambda text: tuple(dict.fromkeys(read_job(name) for name in text.split(",")[:MAX_PLACES])),
+    "lesson": read_name,
     "task": read_task,
     "n_pairs": read_count,
     "task_seed": whole(0, 999_999),
@@ -376,7 +387,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "seed": whole(0, 999_999_999),
 }
 """How each choice of a page is read."""
-LISTS = ("pinned", "noise_at", "collected", "circuit", "receivers", "circuit_edits")
+LISTS = ("steps", "pinned", "noise_at", "collected", "circuit", "receivers", "circuit_edits")
 WRITERS: dict[str, Callable[[Any], str]] = {name: lambda items: ",".join(map(str, items)) for name in LISTS} | {
     "circuit_groups": write_groups,
     "circuit_labels": write_labels,

@@ -7,6 +7,7 @@ from explorer.engine.edits import Kind
 from explorer.ui import desk, session
 from explorer.ui.assist import assist
 from explorer.ui.desk import Desk
+from explorer.ui.keep import keep_button
 from explorer.ui.measures import page_notebook
 from explorer.ui.state import Side, Workbench
 
@@ -44,6 +45,7 @@ def foot(title: str, opened: Desk | None) -> None:
         if not session.address_is_whole():
             st.caption("The prompts are too long for the address: a copied link does not hold them. A preset does.")
         if opened is not None:
+            keep_button(title, opened)
             st.download_button(
                 "Notebook",
                 lambda: safe_notebook(opened, title),

@@ -24,6 +24,7 @@ STYLE = """
 .ce-scroll { overflow-x: auto; }
 .ce-small { font-size: 0.8rem; } .ce-small td, .ce-small th { padding: 2px 3px; }
 .ce-facts td:last-child { white-space: normal; overflow-wrap: anywhere; }
+.ce-words td { white-space: normal; text-align: left; vertical-align: top; } .ce-words th { text-align: left; }
 .ce-text { font-family: "Source Code Pro", monospace; font-size: 0.9rem; white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.5; }
 [class*="st-key-entry_"][class*="_row"], .st-key-strip_head, .st-key-alone_row { gap: 0.15rem; flex-wrap: nowrap; }
 .st-key-alone_row > div:first-child { flex: 1 1 auto; min-width: 0; }
@@ -123,8 +124,8 @@ def continuation(prompt: str, text: str) -> str:
     return f"<div class='ce-text'><span class='ce-prompt'>{html.escape(prompt)}</span>{html.escape(text)}</div>"
 
 
-def grid(head: list[str], rows: list[list[str]]) -> str:
-    """A plain table of texts."""
+def grid(head: list[str], rows: list[list[str]], kind: str = "") -> str:
+    """A plain table of texts; of kind "ce-words" where they are sentences."""
     names = "".join(f"<th>{html.escape(name)}</th>" for name in head)
     body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<div class='ce-scroll'><table class='ce-table ce-small'><tr>{names}</tr>{body}</table></div>"
+    return f"<div class='ce-scroll'><table class='ce-table ce-small {kind}'><tr>{names}</tr>{body}</table></div>"

@@ -219,6 +219,12 @@ class Workbench:
     path_norms: Between = "recomputed"
     job: str = ""
     """The dataset run that is open."""
+    finding: str = ""
+    """The finding that is open."""
+    steps: tuple[str, ...] = ()
+    """Findings of a report or presentation, in order; empty for all."""
+    lesson: str = ""
+    """The lesson that is open."""
     task: str = "ioi"
     n_pairs: int = 20
     task_seed: int = 0

@@ -1,5 +1,8 @@
 """Learn: guided lessons that use the real pages, each step checked against the learner's own run."""
 
-import streamlit as st
+from explorer.ui import desk, frame
+from explorer.ui.learn import learn_page
 
-st.write("soon")
+desk.open_page("Learn")
+learn_page()
+frame.foot("Learn", None)

@@ -11,7 +11,7 @@ from explorer.engine.edits import Kind
 from explorer.engine.interventions import Intervention, OnlyEdges
 from explorer.engine.model import Model
 from explorer.prompts.tokens import Tokens
-from explorer.ui import circuit_state, history, models, session, strip
+from explorer.ui import circuit_state, history, lesson_place, models, session, strip
 from explorer.ui.state import Entry, Side, Workbench
 
 RUN_ONCE_UP_TO = 128
@@ -47,6 +47,7 @@ def open_page(title: str) -> Workbench:
     """Title, the address's remarks, and the workbench, mirrored in the address."""
     bench = session.bench()
     session.write_address()
+    lesson_place.reserve(bench)
     st.header(title, anchor=False)
     if notes := st.session_state[session.NOTES]:
         with st.container(border=True, key="address_notes"):

@@ -8,6 +8,7 @@ from explorer.ui import desk, session
 from explorer.ui.assist import assist
 from explorer.ui.desk import Desk
 from explorer.ui.keep import keep_button
+from explorer.ui.lesson_panel import lesson_panel
 from explorer.ui.measures import page_notebook
 from explorer.ui.state import Side, Workbench
 
@@ -38,7 +39,8 @@ def side_control(bench: Workbench) -> None:
 
 
 def foot(title: str, opened: Desk | None) -> None:
-    """What every page offers."""
+    """What every page offers, and the step of the lesson that is open."""
+    lesson_panel(title, opened)
     with st.sidebar:
         st.space("small")
         assist(tour=not st.query_params.get("do"))

@@ -1,4 +1,4 @@
-"""What stays on this machine between visits: named presets, and the runs that were looked at; one SQLite file.
+"""What stays on this machine between visits: named presets, the runs that were looked at, steps of lessons; one SQLite file.
 
 Both hold addresses, so an old entry opens as an old address does.  Write-ahead logging lets many browsers write at once.
 """
@@ -18,6 +18,8 @@ KEPT_RUNS = 500
 LONGEST_NAME = 80
 TABLES = """
 create table if not exists presets (name text primary key, address text not null, made text not null);
+create table if not exists lesson_steps (learner text not null, lesson text not null, step integer not null, made text not null,
+    primary key (learner, lesson, step));
 create table if not exists runs (id integer primary key, address text not null, summary text not null, made text not null);
 """
 
@@ -98,3 +100,24 @@ def runs() -> list[Kept]:
 def clear_runs() -> None:
     with opened() as connection:
         connection.execute("delete from runs")
+
+
+def finish_step(learner: str, lesson: str, step: int) -> None:
+    """Note that a learner has done a step of a lesson."""
+    with opened() as connection:
+        connection.execute("insert or ignore into lesson_steps values (?, ?, ?, ?)", (learner, lesson, step, now()))
+
+
+def finished_steps(learner: str) -> dict[str, set[int]]:
+    """Numbers of the steps that a learner has done, by lesson."""
+    with opened() as connection:
+        rows = connection.execute("select lesson, step from lesson_steps where learner = ?", (learner,)).fetchall()
+    found: dict[str, set[int]] = {}
+    for lesson, step in rows:
+        found.setdefault(lesson, set()).add(step)
+    return found
+
+
+def forget_lesson(learner: str, lesson: str) -> None:
+    with opened() as connection:
+        connection.execute("delete from lesson_steps where learner = ? and lesson = ?", (learner, lesson))

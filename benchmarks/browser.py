@@ -40,10 +40,10 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def server(log: Path, environment: dict[str, str] | None = None) -> Iterator[tuple[str, int]]:
-    """`circuit-explorer serve` on a free port: its address and process id."""
+def server(log: Path, environment: dict[str, str] | None = None, *arguments: str) -> Iterator[tuple[str, int]]:
+    """`circuit-explorer serve` on a free port, with further arguments: its address and process id."""
     port = free_port()
-    command = [sys.executable, "-m", "explorer.cli", "serve", "--port", str(port)]
+    command = [sys.executable, "-m", "explorer.cli", "serve", "--port", str(port), *arguments]
     with log.open("w") as stream:
         process = subprocess.Popen(
             command, stdout=stream, stderr=subprocess.STDOUT, env={**os.environ, **(environment or {})}

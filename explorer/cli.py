@@ -31,18 +31,7 @@ def parser() -> argparse.ArgumentParser:
     )
     choices = top.add_subparsers(required=True, metavar="COMMAND")
 
-    serve_parser = choices.add_parser("serve", help="start the app in the browser")
-    serve_parser.add_argument(
-        "--host",
-        default="127.0.0.1",
-        help="address to listen on (default: this machine only); others need an access token",
-    )
-    serve_parser.add_argument("--new-token", action="store_true", help="make another access token; the old one ends")
-    serve_parser.add_argument("--port", type=int, default=8501)
-    serve_parser.add_argument("--model", default=DEFAULT_MODEL, help="model to load at once")
-    serve_parser.add_argument("--executor", choices=("local", "ray"), default="local", help="where dataset runs go; ray: see RAY_ADDRESS")  # fmt: skip
-    serve_parser.set_defaults(command=commands.serve)
-
+    add_serve(choices)
     models_parser = choices.add_parser("models", help="list the catalog, or set a model up")
     models_parser.add_argument("--prepare", metavar="MODEL", help="convert or download this model now, and check it")
     models_parser.add_argument("--json", metavar="FILE", type=Path, help="write the result here")
@@ -91,6 +80,20 @@ def parser() -> argparse.ArgumentParser:
     add_circuit(choices)
     add_findings(choices)
     return top
+
+
+def add_serve(choices: Any) -> None:
+    serve_parser = choices.add_parser("serve", help="start the app in the browser")
+    serve_parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on (default: this machine only); others need an access token",
+    )
+    serve_parser.add_argument("--new-token", action="store_true", help="make another access token; the old one ends")
+    serve_parser.add_argument("--port", type=int, default=8501)
+    serve_parser.add_argument("--model", default=DEFAULT_MODEL, help="model to load at once")
+    serve_parser.add_argument("--executor", choices=("local", "ray"), default="local", help="where dataset runs go; ray: see RAY_ADDRESS")  # fmt: skip
+    serve_parser.set_defaults(command=commands.serve)
 
 
 def add_patch(choices: Any) -> None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from explorer.circuits.circuit import Circuit
 from explorer.circuits.discovery import discover_circuit, edge_attribution
@@ -83,8 +85,8 @@ def circuit_score(
     """A score of a kept circuit beside that of random circuits.  Raises `CircuitError`, and as `evaluate_circuit`."""
     runs, kept = CircuitRuns(model, pairs, bos=bos), unpack(circuit, graph_of(model))
     clean, corrupt = runs.ends()
-    masks = [kept, *matched(kept, controls, seed)]
-    scores = [one_score(runs, each, way, ablation, clean, corrupt) for each in masks]
+    masks = torch.stack([each.mask() for each in (kept, *matched(kept, controls, seed))])
+    scores = scores_of(runs, masks, way, ablation, clean, corrupt)
     return CircuitScore(
         scores[0], np.array([each.value for each in scores[1:]]), kept.n_edges, bool(refusal(clean, corrupt)),
         provenance_of(model, runs, seed),
@@ -98,17 +100,19 @@ def matched(circuit: Circuit, n: int, seed: int) -> list[Circuit]:
     return [Circuit(circuit.graph, kept, by_position=circuit.by_position) for kept in list(drawn.values())[:n]]
 
 
-def one_score(
-    runs: CircuitRuns, circuit: Circuit, way: Way, ablation: AblationKind, clean: np.ndarray, corrupt: np.ndarray
-) -> Score:
+def scores_of(
+    runs: CircuitRuns, masks: Tensor, way: Way, ablation: AblationKind, clean: np.ndarray, corrupt: np.ndarray
+) -> list[Score]:
+    """One score a mask."""
     if ablation == "resample":
-        core = core_scores(runs, circuit.mask()[None], clean, corrupt)[0]
-        return {"alone": core.faithfulness, "reverse": core.reverse, "ablated": core.completeness}[way]
+        core = core_scores(runs, masks, clean, corrupt)
+        return [
+            {"alone": each.faithfulness, "reverse": each.reverse, "ablated": each.completeness}[way] for each in core
+        ]
     if way != "alone":
         raise CircuitError("Another ablation is offered for faithfulness alone.")
-    nothing = circuit.mask() * 0
-    found = [runs.objective(mask[None], ablation)[0] for mask in (circuit.mask(), nothing)]
-    return Score(found[0] - found[1], clean - found[1])
+    empty, *found = runs.objective(torch.cat([masks[:1] * 0, masks]), ablation)
+    return [Score(each - empty, clean - empty) for each in found]
 
 
 @dataclass(frozen=True, eq=False)

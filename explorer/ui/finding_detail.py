@@ -2,11 +2,12 @@
 
 import html
 import json
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
 
-from explorer.core.errors import ConflictError, ExplorerError, FindingError
+from explorer.core.errors import ExplorerError, FindingError
 from explorer.core.places import parse_place
 from explorer.findings.finding import GOALS, LONGEST_CLAIM, LONGEST_NOTES, Finding, Measured
 from explorer.findings.ladder import RUNGS, direction_words, limits, rung, rung_state
@@ -21,6 +22,7 @@ from explorer.ui.html import facts, grid, say
 from explorer.ui.terms import help_for
 
 SHOWN_PROMPTS = 6
+EDITING, OVERWRITE = "_edited_words", "_overwrite_words"
 
 
 def detail(name: str) -> None:
@@ -79,46 +81,77 @@ def shown_measures(finding: Finding) -> None:
             st.html(grid(["number", "value"], rows))
 
 
+def words_of(finding: Finding) -> dict[str, Any]:
+    """What a user writes and chooses; checks and numbers are not among it."""
+    return {name: getattr(finding, name) for name in ("claim", "question", "notes", "places", "task", "tags", "goals")}
+
+
 def edit_form(finding: Finding) -> None:
-    with st.form(f"edit_{finding.id}_{finding.revision}", border=False):
-        claim = st.text_area("Claim", finding.claim, max_chars=LONGEST_CLAIM)
-        question = st.text_input("Question", finding.question, max_chars=LONGEST_CLAIM)
-        notes = st.text_area("Notes", finding.notes, max_chars=LONGEST_NOTES)
-        places = finding.places
+    """The words as they were when the form was opened, so that what somebody else saves meanwhile is not overwritten unseen."""
+    opened: dict[str, tuple[int, dict[str, Any]]] = st.session_state.setdefault(EDITING, {})
+    turn, base = opened.setdefault(finding.id, (0, words_of(finding)))
+    key = f"edit_{finding.id}_{turn}"
+    with st.form(key, border=False):
+        changes: dict[str, Any] = {
+            "claim": st.text_area("Claim", base["claim"], max_chars=LONGEST_CLAIM, key=f"{key}_claim"),
+            "question": st.text_input("Question", base["question"], max_chars=LONGEST_CLAIM, key=f"{key}_question"),
+            "notes": st.text_area("Notes", base["notes"], max_chars=LONGEST_NOTES, key=f"{key}_notes"),
+        }
         if not finding.circuit:
-            typed = st.text_input("About which components", ", ".join(places), help="A change of these takes the checks away: they were of others.")  # fmt: skip
+            changes["places"] = st.text_input("About which components", ", ".join(base["places"]), key=f"{key}_places", help="A change of these takes the checks away: they were of others.")  # fmt: skip
         tasks = ["", *TASKS]
-        task = st.selectbox(
-            "Pairs for the checks", tasks, index=tasks.index(finding.task) if finding.task in tasks else 0
-        )
-        tags = st.text_input("Tags, parted by commas", ", ".join(finding.tags))
-        goals = st.multiselect(
-            "Goals of an audit it speaks to",
-            list(GOALS),
-            list(finding.goals),
-            format_func=lambda goal: f"{goal}: {GOALS[goal]}",
-        )
-        if st.form_submit_button("Save", icon=":material/save:"):
-            changes: dict[str, Any] = {"claim": claim, "question": question, "notes": notes, "task": task, "tags": tuple(tags.split(",")), "goals": tuple(goals)}  # fmt: skip
-            save_words(finding, changes, None if finding.circuit else typed)
+        changes["task"] = st.selectbox("Pairs for the checks", tasks, index=tasks.index(base["task"]) if base["task"] in tasks else 0, key=f"{key}_task")  # fmt: skip
+        changes["tags"] = st.text_input("Tags, parted by commas", ", ".join(base["tags"]), key=f"{key}_tags")
+        changes["goals"] = st.multiselect("Goals of an audit it speaks to", list(GOALS), list(base["goals"]), format_func=lambda goal: f"{goal}: {GOALS[goal]}", key=f"{key}_goals")  # fmt: skip
+        saved = st.form_submit_button("Save", icon=":material/save:")
+    if saved or st.session_state.pop(OVERWRITE, False):
+        save_words(finding, changes, base, overwrite=not saved)
 
 
-def save_words(finding: Finding, changes: dict[str, Any], typed: str | None) -> None:
-    from dataclasses import replace
-
+def save_words(finding: Finding, changes: dict[str, Any], base: dict[str, Any], overwrite: bool) -> None:
+    """Keep the words; where somebody else changed them, show theirs and ask."""
+    wanted = changes | {"tags": tuple(changes["tags"].split(",")), "goals": tuple(changes["goals"])}
     try:
-        if typed is not None:
-            changes["places"] = tuple(dict.fromkeys(str(parse_place(part.strip())) for part in typed.split(",") if part.strip()))  # fmt: skip
-        moved = changes.get("places", finding.places) != finding.places
-        STORE.save(replace(finding, **changes, checks=() if moved else finding.checks))
-    except ConflictError as error:
-        desk.message("conflict", "This was not saved.", error)
-        say("What is stored now is shown when you press a button or load the page again; copy your words first.")
-        return
+        if "places" in changes:
+            wanted["places"] = tuple(dict.fromkeys(str(parse_place(part.strip())) for part in changes["places"].split(",") if part.strip()))  # fmt: skip
+        if words_of(finding) != base and not overwrite:
+            conflict(finding)
+            return
+        moved = wanted.get("places", finding.places) != finding.places
+        STORE.save(replace(finding, **wanted, checks=() if moved else finding.checks))
     except ExplorerError as error:
-        desk.message("save_error", "This was not saved.", error)
+        desk.message("save_error", "This was not saved; your words are still above.", error)
         return
+    reopen(finding.id)
     st.rerun()
+
+
+def conflict(finding: Finding) -> None:
+    with st.container(border=True, key="conflict"):
+        st.error(
+            "Somebody changed this finding meanwhile. Your words are still above, not saved.", icon=":material/group:"
+        )
+        theirs = {
+            name: value if isinstance(value, str) else ", ".join(value) for name, value in words_of(finding).items()
+        }
+        st.html(facts({f"stored now: {name}": value for name, value in theirs.items() if value}))
+        with st.container(horizontal=True):
+            st.button("Save mine over it", key="save_over", **session.calling(overwrite))
+            st.button("Take the stored one", key="take_theirs", **session.calling(reopen, finding.id))
+
+
+def overwrite() -> None:
+    st.session_state[OVERWRITE] = True
+
+
+def reopen(name: str) -> None:
+    """Forget the form's words: it opens with what is stored."""
+    opened = st.session_state.get(EDITING, {})
+    turn, _ = opened.get(name, (0, {}))
+    try:
+        opened[name] = turn + 1, words_of(STORE.get(name))
+    except FindingError:
+        opened.pop(name, None)
 
 
 def provenance(finding: Finding) -> None:

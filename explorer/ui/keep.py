@@ -18,7 +18,7 @@ from explorer.ui.findings_store import STORE
 from explorer.ui.html import say
 from explorer.ui.measures import circuit_on_screen, circuit_recipe, page_measures
 
-NO_TASK = "none"
+NO_TASK, KEPT = "none", "_kept_finding"
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,14 @@ def keep_button(title: str, desk: Desk) -> None:
         help="Keep this view with its numbers, and all that is needed to compute them again, under a claim in your words.",
         **session.calling(open_form),
     )
+    if st.session_state.get(KEPT):
+        st.page_link(pages_directory() / "findings.py", label="Kept: open it in Findings", icon=":material/check:")
     if st.session_state.pop("_keep_open", False):
         keep_form(title, desk)
 
 
 def open_form() -> None:
-    st.session_state["_keep_open"] = True
+    st.session_state["_keep_open"], st.session_state[KEPT] = True, ""
 
 
 def about_page(title: str, desk: Desk) -> About:
@@ -106,5 +108,5 @@ def keep_it(title: str, desk: Desk, about: About, claim: str, question: str, pla
         st.text(str(error))
         return
     session.update(finding=kept.id)
-    st.success("Kept.", icon=":material/check:")
-    st.page_link(pages_directory() / "findings.py", label="Open it in Findings", icon=":material/arrow_forward:")
+    st.session_state[KEPT] = kept.id
+    st.rerun()

@@ -13,7 +13,7 @@ from explorer.ui.html import plain_label, say
 from explorer.ui.lesson_facts import Learner, fact, holds, in_words
 
 LEARNER, DEFAULT_LEARNER = "_learner", "me"
-RIGHT, HINTS, WRONG = "_lesson_right", "_lesson_hints", "_lesson_wrong"
+RIGHT, HINTS, TOLD, PRESSED = "_lesson_right", "_lesson_hints", "_lesson_told", "_lesson_pressed"
 
 
 def learner_name() -> str:
@@ -89,28 +89,36 @@ def safe_markdown(text: str) -> str:
 
 
 def question(lesson: Lesson, step: int, number: int, ask: Ask | Choose, ready: bool, learner: Learner) -> bool:
-    """Draw a question; whether it was answered right."""
+    """Draw a question; whether it was answered right.
+
+    A press is noted and judged when the page is drawn, so that a page that is drawn anew meanwhile does not lose it.
+    """
     name = f"{lesson.key}_{step}_{number}"
     right: set[str] = st.session_state.setdefault(RIGHT, set())
+    told: dict[str, str] = st.session_state.setdefault(TOLD, {})
     if name in right:
         say(ask.question, "✓")
         return True
+    say(ask.question, "?")
     with st.container(horizontal=True, vertical_alignment="bottom", key=f"ask_{step}_{number}"):
         if isinstance(ask, Ask):
-            given: Any = st.text_input(plain_label(ask.question), key=f"answer_{name}", width=460)
+            given: Any = st.text_input(ask.question, key=f"answer_{name}", width=200, label_visibility="collapsed", placeholder="a number")  # fmt: skip
         else:
-            given = st.radio(
-                plain_label(ask.question), ask.options, index=None, key=f"answer_{name}", format_func=plain_label
-            )
-        pressed = st.button("Check", key=f"check_{name}")
-    if not pressed:
-        return False
-    problem = judged(ask, given, ready, learner)
-    if problem:
-        say(problem)
-        return False
-    right.add(name)
-    return True
+            given = st.radio(ask.question, ask.options, index=None, key=f"answer_{name}", format_func=plain_label, label_visibility="collapsed")  # fmt: skip
+        st.button("Check", key=f"check_{name}", **session.calling(note_press, name))
+    if st.session_state.get(PRESSED) == name:
+        told[name] = judged(ask, given, ready, learner)
+        st.session_state[PRESSED] = None
+        if not told[name]:
+            right.add(name)
+            st.rerun()
+    if told.get(name):
+        say(told[name])
+    return False
+
+
+def note_press(name: str) -> None:
+    st.session_state[PRESSED] = name
 
 
 def judged(ask: Ask | Choose, given: Any, ready: bool, learner: Learner) -> str:

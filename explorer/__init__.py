@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from explorer.engine.run import Run, run
     from explorer.findings.circuit_checks import circuit_found, circuit_score, circuit_stability, circuit_worst
     from explorer.findings.estimates import estimated_effect
+    from explorer.jobs.patching import DatasetPatching, PatchingSpec, dataset_patching
     from explorer.models.zoo.exact.parts import TrueCircuit
     from explorer.models.zoo.knowledge import true_circuit
 
@@ -135,6 +136,9 @@ _HOME = {
     "Probe": "analyses.probe",
     "probe": "analyses.probe",
     "Stacks": "engine.contrasts",
+    "DatasetPatching": "jobs.patching",
+    "PatchingSpec": "jobs.patching",
+    "dataset_patching": "jobs.patching",
     "estimated_effect": "findings.estimates",
     "circuit_found": "findings.circuit_checks",
     "circuit_score": "findings.circuit_checks",

@@ -16,6 +16,7 @@ from explorer.core.places import Place
 from explorer.core.records import from_record, to_record
 from explorer.engine.contrasts import Stacks
 from explorer.engine.interventions import TYPES
+from explorer.jobs.patching import PatchingSpec
 
 Goal = Literal["accountability", "mitigation", "auditability", "compliance", "certification"]
 GOALS: dict[Goal, str] = {
@@ -25,7 +26,12 @@ GOALS: dict[Goal, str] = {
     "compliance": "whether the model keeps to a stated rule, on which inputs",
     "certification": "what is guaranteed, and for which inputs",
 }
-ARGUMENT_TYPES: dict[str, type] = TYPES | {"ContrastPair": ContrastPair, "Place": Place, "Stacks": Stacks}
+ARGUMENT_TYPES: dict[str, type] = TYPES | {
+    "ContrastPair": ContrastPair,
+    "PatchingSpec": PatchingSpec,
+    "Place": Place,
+    "Stacks": Stacks,
+}
 LONGEST_CLAIM, LONGEST_NOTES, LONGEST_TAG, MOST_TAGS = 400, 20_000, 40, 20
 
 

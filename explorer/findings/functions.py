@@ -34,6 +34,7 @@ from explorer.engine.sweep import never
 from explorer.findings import circuit_checks, estimates
 from explorer.findings.finding import Measure, Measured, now
 from explorer.findings.reading import array_at, number_at
+from explorer.jobs import patching
 from explorer.models.info import Progress
 
 
@@ -56,6 +57,7 @@ FUNCTIONS: dict[str, Function] = {
     "token_attribution": Function(token_attribution.token_attribution, "token_attribution"),
     "activation_patching": Function(activation_patching.activation_patching, "effects"),
     "attribution_patching": Function(attribution_patching.attribution_patching, "effects"),
+    "dataset_patching": Function(patching.dataset_patching),
     "joint_patching": Function(joint_patching.joint_patching),
     "path_patching": Function(path_patching.path_patching),
     "mediation": Function(mediation.mediation),
@@ -102,12 +104,14 @@ def measured(
     measure: Measure,
     *,
     figure: bool = True,
+    result: Any = None,
     progress: Progress | None = None,
     cancelled: Callable[[], bool] = never,
 ) -> Measured:
-    """Run a measure and read what it reads."""
+    """Run a measure and read what it reads; `result` where its call was made before."""
     started = time.perf_counter()
-    result = call(model, measure, progress, cancelled)
+    if result is None:
+        result = call(model, measure, progress, cancelled)
     return Measured(
         measure,
         {path: number_at(result, path) for path in measure.reads},

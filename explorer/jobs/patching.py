@@ -19,6 +19,7 @@ from explorer.analyses.activation_patching import (
 )
 from explorer.core.errors import JobError, NotFiniteError, PairError
 from explorer.core.pairs import ContrastPair
+from explorer.core.provenance import Provenance
 from explorer.core.records import from_record, to_record
 from explorer.engine.contrasts import Direction
 from explorer.engine.interventions import TYPES, Stack
@@ -146,6 +147,10 @@ class DatasetPatching:
     """Which pairs the rows of the controls are: one without a partner of its length has no control with other prompts."""
 
     @property
+    def provenance(self) -> Provenance:
+        return next(iter(self.effects.values())).provenance
+
+    @property
     def right(self) -> np.ndarray:
         """Which pairs the model gets right: answer ahead on the clean prompt, behind on the corrupt one."""
         first = next(iter(self.effects.values()))
@@ -160,6 +165,16 @@ class DatasetPatching:
             self, numbers=numbers, effects=effects, controls={way: only(each, partnered) for way, each in self.controls.items()},
             control_numbers=tuple(number for number in self.control_numbers if number in numbers),
         )  # fmt: skip
+
+
+def dataset_patching(model: Model, spec: PatchingSpec, cancelled: Callable[[], bool] = never) -> DatasetPatching:
+    """A whole job at once, in this thread.  Raises as `activation_patching`, and `JobError` where it was cancelled."""
+    shards = shards_of(model, spec)
+    found = {number: part for number, pairs in enumerate(shards) if (part := run_shard(model, spec, pairs, cancelled)) is not None}  # fmt: skip
+    result = gather(model, spec, found, shards) if len(found) == len(shards) else None
+    if result is None:
+        raise JobError("The run was cancelled before its end.")
+    return result
 
 
 def gather(

@@ -9,14 +9,13 @@ from explorer.core.errors import ExplorerError, FindingError
 from explorer.core.places import parse_place
 from explorer.core.sites import Edge
 from explorer.findings.finding import LONGEST_CLAIM, Finding, Recipe
-from explorer.findings.functions import measured
 from explorer.models.zoo.world import TASKS
 from explorer.resources import pages_directory
 from explorer.ui import session
 from explorer.ui.desk import Desk
 from explorer.ui.findings_store import STORE
 from explorer.ui.html import say
-from explorer.ui.measures import circuit_on_screen, circuit_recipe, page_measures
+from explorer.ui.measures import circuit_on_screen, circuit_recipe, page_measured
 
 NO_TASK, KEPT = "none", "_kept_finding"
 
@@ -94,7 +93,7 @@ def keep_it(title: str, desk: Desk, about: About, claim: str, question: str, pla
             raise FindingError("Write what you found, in a sentence. Nothing was kept yet.")
         named = tuple(dict.fromkeys(str(parse_place(part.strip())) for part in places.split(",") if part.strip()))
         with st.spinner("Measuring what is on screen"):
-            views = tuple(measured(desk.model, each) for each in page_measures(desk, title))
+            views = tuple(page_measured(desk, title))
             info = desk.model.info
             kept = STORE.add(
                 Finding(

@@ -10,13 +10,18 @@ from explorer.analyses.attribution import direct_logit_attribution
 from explorer.analyses.component_lens import component_lens
 from explorer.analyses.weighted_attention import weighted_attention
 from explorer.circuits.packing import pack
+from explorer.core.places import parse_place
+from explorer.core.sites import parse_receiver, parse_sender
 from explorer.engine.contrasts import Stacks
 from explorer.engine.edges import graph_of
-from explorer.findings.finding import Measure, Recipe
+from explorer.findings.finding import Measure, Measured, Recipe
 from explorer.findings.functions import measured
 from explorer.findings.notebook import notebook
+from explorer.jobs.patching import DatasetPatching
 from explorer.ui.circuit_state import Shown, chosen_pairs, known_scores, shown_circuit, spec_of, top_of
 from explorer.ui.desk import Desk
+from explorer.ui.mediation import mediators_of
+from explorer.ui.service import SERVICE
 from explorer.ui.state import stack_of
 from explorer.ui.sweeps import directions_of, noise_of
 
@@ -27,7 +32,15 @@ COLUMNS_UP_TO = 48
 
 def page_notebook(desk: Desk, title: str) -> str:
     """The notebook of a page as it stands: its prediction, and the page's own view."""
-    return notebook(desk.model.info, [measured(desk.model, each, figure=False) for each in page_measures(desk, title)])
+    return notebook(desk.model.info, page_measured(desk, title, figure=False))
+
+
+def page_measured(desk: Desk, title: str, figure: bool = True) -> list[Measured]:
+    """What the page shows, with its numbers.  Raises as the analyses."""
+    found = [measured(desk.model, each, figure=figure) for each in page_measures(desk, title)]
+    if title == "Patching" and desk.bench.patch_view == "Dataset":
+        found += dataset_measured(desk)
+    return found
 
 
 def page_measures(desk: Desk, title: str) -> list[Measure]:
@@ -38,7 +51,7 @@ def page_measures(desk: Desk, title: str) -> list[Measure]:
     if title == "Lens":
         own.append(lens_measure(desk) if desk.bench.lens_of == "stream" else component_measure(desk))
     if title == "Patching" and desk.answer and desk.distractor:
-        own.append(patching_measure(desk))
+        own += patching_measures(desk)
     if title == "Circuits" and desk.answer and desk.distractor:
         own += circuit_measures(desk)
     if title == "Attribution" and desk.answer:
@@ -111,14 +124,65 @@ def attribution_measure(desk: Desk) -> Measure:
     return Measure("Direct logit attribution", "direct_logit_attribution", arguments, reads)
 
 
+def patching_measures(desk: Desk) -> list[Measure]:
+    """Of the view that is open; a dataset run, which is there already, is not run again."""
+    match desk.bench.patch_view:
+        case "Sweep":
+            return [patching_measure(desk)]
+        case "Paths":
+            return [path_measure(desk)] if desk.bench.sender else []
+        case "Mediation":
+            return [mediation_measure(desk)] if mediators_of(desk) else []
+    return []
+
+
+def stacks_of(desk: Desk) -> Stacks:
+    bench = desk.bench
+    return Stacks(*(tuple(stack_of(bench.entries, bench.pair, side)) for side in ("clean", "corrupt")))
+
+
+def path_measure(desk: Desk) -> Measure:
+    bench = desk.bench
+    receivers = tuple(parse_receiver(name) for name in bench.receivers)
+    arguments = {
+        "pairs": (bench.pair,), "sender": parse_sender(bench.sender), "receivers": receivers,
+        "direction": "denoising" if bench.direction == "denoising" else "noising", "mlps": bench.path_mlps, "norms": bench.path_norms,
+        "interventions": stacks_of(desk), "bos": bench.bos,
+    }  # fmt: skip
+    title = f"Path patching, {bench.sender} to {', '.join(bench.receivers)}"
+    return Measure(title, "path_patching", arguments, ("direct[0]", "total[0]", "all_paths[0]"))
+
+
+def mediation_measure(desk: Desk) -> Measure:
+    bench = desk.bench
+    mediators = tuple(parse_place(name) for name in mediators_of(desk))
+    arguments = {"pairs": (bench.pair,), "mediators": mediators, "interventions": stacks_of(desk), "noise": noise_of(bench), "bos": bench.bos}  # fmt: skip
+    reads = ("total[0]", "direct[0]", "indirect[0]", "reverse_indirect[0]")
+    return Measure(f"Mediation by {', '.join(map(str, mediators))}", "mediation", arguments, reads)
+
+
+def dataset_measured(desk: Desk) -> list[Measured]:
+    """The open dataset run: the objective of its strongest patched runs, by direction."""
+    found: DatasetPatching | None = SERVICE.result(desk.bench.job, desk.model) if desk.bench.job else None
+    if found is None or len(found.numbers) < len(found.spec.pairs):
+        return []
+    reads: list[str] = []
+    for way, effects in found.effects.items():
+        for cell in np.argsort(-np.abs(effects.raw.ravel()), kind="stable")[: MOST_NUMBERS // 2]:
+            where = ", ".join(str(int(axis)) for axis in np.unravel_index(cell, effects.raw.shape))
+            reads.append(f"effects['{way}'].patched[{where}]")
+    arrays = tuple(f"effects['{way}'].raw" for way in found.effects)
+    measure = Measure(f"Patching of {found.spec.site} over {len(found.numbers)} pairs", "dataset_patching", {"spec": found.spec}, tuple(reads), arrays)  # fmt: skip
+    return [measured(desk.model, measure, result=found)]
+
+
 def patching_measure(desk: Desk) -> Measure:
     """The sweep of the first direction that the page shows, under the stack."""
     bench, way = desk.bench, directions_of(desk.bench)[0]
     layer = desk.model.info.n_layers - 1 if bench.patch_layer is None else bench.patch_layer
-    stacks = Stacks(*(tuple(stack_of(bench.entries, bench.pair, side)) for side in ("clean", "corrupt")))
     arguments: dict[str, Any] = {
         "pairs": (bench.pair,), "site": bench.patch_site, "by_position": bench.by_position, "direction": way,
-        "layers": (layer,) if bench.patch_site == "neurons" else None, "interventions": stacks, "noise": noise_of(bench),
+        "layers": (layer,) if bench.patch_site == "neurons" else None, "interventions": stacks_of(desk), "noise": noise_of(bench),
         "draws": bench.draws, "bos": bench.bos,
     }  # fmt: skip
     found = activation_patching(desk.model, **arguments)

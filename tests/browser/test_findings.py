@@ -52,6 +52,8 @@ def run_all(page: Page) -> None:
         ("/lens?lens_of=heads+and+MLPs&", "logit["),
         ("/attribution?component=L0H2&", "parts['"),
         ("/patching?direction=noising&place=L0H2&", "patched["),
+        ("/patching?patch_view=Paths&sender=L0H2&receivers=logits&", "all_paths[0]"),
+        ("/patching?patch_view=Mediation&place=L0H2&", "reverse_indirect[0]"),
         ("/circuits?circuit_method=eap&circuit_top=40&", "n_edges"),
         ("/tasks?", "accuracy"),
     ],

@@ -66,6 +66,8 @@ def test_values_are_written_as_the_python_that_makes_them(value) -> None:
         ("attribution", {}),
         ("circuits", {"circuit_method": "eap", "circuit_top": "40"}),
         ("patching", {"direction": "noising"}),
+        ("patching", {"patch_view": "Paths", "sender": "L0H2", "receivers": "L1H0.q,logits"}),
+        ("patching", {"patch_view": "Mediation", "place": "L0H2"}),
         ("patching", {"corruption": "noise", "noise_at": "1,3", "by_position": "True", "patch_site": "mlp_out"}),
     ],
 )

@@ -3,6 +3,7 @@
 # make check  the fast part of the suite: no browser
 # make test-tl4  the engine and the adapter with transformer-lens 4.3.0, in an environment of its own
 # make bench  measure the engine, and the app in a real browser
+# make docs   build the documentation site in build/site
 # make lock   write constraints.txt from what is installed
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 TL4 := .venv-tl4
 
-.PHONY: app test check test-tl4 lint bench lock clean
+.PHONY: app test check test-tl4 lint bench docs lock clean
 
 app: $(MODEL)
 	$(BIN)/circuit-explorer serve
@@ -40,6 +41,9 @@ bench: $(MODEL) $(DEV)
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.sweeps
 	$(BIN)/python -m benchmarks.ui
+
+docs: $(DEV)
+	$(BIN)/python -m mkdocs build --strict --quiet
 
 lock: $(DEV)
 	echo "# Exact versions of everything that is installed; written by 'make lock'." > constraints.txt

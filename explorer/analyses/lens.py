@@ -113,7 +113,7 @@ def logit_lens(
 
     Args:
         kind: "logit", or "tuned" with the model's trained translators (`circuit-explorer train-lens`).
-        answer, distractor, follow: single tokens that are followed through the layers.
+        follow: single tokens that are followed through the layers, as `answer` and `distractor` are.
         positions: limits the reading (and its cost) to some of the prompt's positions; None reads all.
         top: how many of the likeliest tokens are kept at each place.
         kl: whether to compare each layer with the output, which reads every layer anew.

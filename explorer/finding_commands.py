@@ -2,11 +2,13 @@
 
 import argparse
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from explorer.commands import read_bytes, write_json, write_text
 from explorer.core.errors import FindingError
+from explorer.models.info import Progress
 
 
 def audit(options: argparse.Namespace) -> int:
@@ -17,7 +19,7 @@ def audit(options: argparse.Namespace) -> int:
 
     check_folder(options.out)
     model = load_model(options.model)
-    report = run(model, options.suite, task=options.task, seed=options.seed, progress=tell)
+    report = run(model, options.suite, task=options.task, seed=options.seed, progress=teller())
     if sys.stderr.isatty():
         print(file=sys.stderr)
     for finding in report.findings:
@@ -26,9 +28,16 @@ def audit(options: argparse.Namespace) -> int:
     return 0
 
 
-def tell(share: float, words: str) -> None:
-    if sys.stderr.isatty():
-        print(f"\r{share:>4.0%}  {words[:90]:<90}", end="", file=sys.stderr)
+def teller() -> Progress:
+    """Share done, time left and stage, on a terminal."""
+    started = time.monotonic()
+
+    def tell(share: float, words: str) -> None:
+        if sys.stderr.isatty():
+            left = (time.monotonic() - started) * (1 - share) / share if share > 0.02 else 0.0
+            print(f"\r{share:>4.0%}, about {left:.0f} s left  {words[:80]:<80}", end="", file=sys.stderr)
+
+    return tell
 
 
 def report(options: argparse.Namespace) -> int:

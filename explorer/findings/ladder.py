@@ -141,11 +141,8 @@ def of_effect(name: CheckName, numbers: Numbers, finding: Finding) -> Verdict:
         reasons.append("the sign is the opposite of the first intervention's")
     what = "Score" if circuit else "Effect"
     unit = "" if circuit else " logits"
-    control = (
-        "no control"
-        if largest is None
-        else f"largest of {controls:.0f} matched random controls {largest:+.3f}, p {p:.3f}"
-    )
+    few = "" if controls >= FEW_CONTROLS else " (too few for p ≤ 0.05, so it must exceed every one)"
+    control = "no control" if largest is None else f"{controls:.0f} matched random controls reach at most {largest:.3f}, p {p:.3f}{few}"  # fmt: skip
     words = f"{what} {value:+.3f}{unit}{interval_words(numbers)}; {control}. n = {count(numbers)}."
     return Verdict(not reasons, words + (f" Failed: {'; '.join(reasons)}." if reasons else ""))
 

@@ -9,6 +9,7 @@ KEYS = (
     ("Enter", "open the cell that was walked to"),
     ("Ctrl / Cmd + click or Enter", "pin a head beside the others; collect cells to patch together"),
     ("g held + click", "group nodes of a circuit; there, e walks a node's edges, / finds, 0 fits"),
+    ("← →", "the previous and the next step of a presentation"),
     ("Esc", "clear the selection; close a panel"),
     ("Z, Shift + Z", "undo, redo"),
     ("Tab", "next control or chart"),
@@ -40,6 +41,10 @@ STEPS = (
         "Find the edges that carry an answer, cut them by hand, and see how far the circuit does what the model does, beside random ones.",
     ),
     (
+        "Findings, Present, Learn",
+        "Keep any view under a claim in your words; its checks say how far it is shown. Report it, present it, or learn by doing in eight lessons.",
+    ),
+    (
         "Looking is not doing",
         "Where a head looks is no cause. Effects, matched controls and the causal check tell them apart; the ? beside a number says what it is.",
     ),
@@ -49,7 +54,7 @@ HTML = """
   <div class="row">
     <button class="copy" title="Copy this page's address: it holds model, prompts, interventions and choices">Copy link</button>
     <button class="show-keys" title="Keys (?)">Keys</button>
-    <button class="show-tour" title="A tour in six steps">Tour</button>
+    <button class="show-tour" title="A tour in eight steps">Tour</button>
   </div>
   <div class="keys card" role="dialog" aria-label="Keys" tabindex="-1" hidden>
     <button class="close" aria-label="Close">×</button><b>Keys</b><dl></dl>

@@ -38,8 +38,8 @@ def keep_button(title: str, desk: Desk) -> None:
         help="Keep this view with its numbers, and all that is needed to compute them again, under a claim in your words.",
         **session.calling(open_form),
     )
-    if st.session_state.get(KEPT):
-        st.page_link(pages_directory() / "findings.py", label="Kept: open it in Findings", icon=":material/check:")
+    if st.session_state.get(KEPT) and st.button("Kept: open it in Findings", key="open_kept", icon=":material/check:"):
+        st.switch_page(pages_directory() / "findings.py")
     if st.session_state.pop("_keep_open", False):
         keep_form(title, desk)
 

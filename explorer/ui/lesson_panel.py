@@ -51,7 +51,8 @@ def draw(lesson: Lesson, learner: Learner) -> None:
     st.progress(len(done) / len(lesson.steps))
     if at is None:
         st.success("Lesson done.", icon=":material/school:")
-        st.page_link(pages_directory() / "learn.py", label="To the lessons", icon=":material/arrow_forward:")
+        if st.button("To the lessons", key="to_lessons", icon=":material/arrow_forward:"):
+            st.switch_page(pages_directory() / "learn.py")
         return
     step = lesson.steps[at]
     st.markdown(f"**{at + 1}. {plain_label(step.title)}**")

@@ -47,7 +47,8 @@ def report_panel(every: Sequence[Finding]) -> None:
                     on_click="ignore",
                     icon=":material/download:",
                 )
-        st.page_link(pages_directory() / "present.py", label="Present them, step by step", icon=":material/slideshow:")
+        if st.button("Present them, step by step", key="present_them", icon=":material/slideshow:"):
+            st.switch_page(pages_directory() / "present.py")
         share_panel(chosen)
         check_file()
 

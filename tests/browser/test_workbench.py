@@ -241,8 +241,8 @@ def test_keys_tour_and_copy_link(url, fresh) -> None:
     page = fresh(url)
     tour = page.locator(".assist .tour")
     expect(tour).to_be_visible()  # the first visit of this browser
-    expect(tour).to_contain_text("1 of 7")
-    for _ in range(7):
+    expect(tour).to_contain_text("1 of 8")
+    for _ in range(8):
         tour.locator(".next").click()
     expect(tour).to_be_hidden()
     page.reload()

@@ -244,6 +244,17 @@ def test_a_kept_finding_replays_after_a_restart(tmp_path, checked) -> None:
     assert done.returncode == 0 and "0 differ" in done.stdout, done.stdout[-800:] + done.stderr[-800:]
 
 
+@pytest.mark.reference
+@pytest.mark.slow
+def test_the_notebook_of_a_report_runs_again(tmp_path, checked) -> None:
+    from tests.findings.test_notebook import run_cells
+
+    text = report_files(Report("t", (checked,), made="2026-01-01 00:00:00"))["notebook.ipynb"]
+    done = run_cells(text, tmp_path)
+    assert done.returncode == 0, done.stderr[-1500:]
+    assert done.stdout.count("on screen") >= 30
+
+
 @pytest.mark.unit
 def test_an_audit_of_a_model_that_can_do_nothing_says_so(tiny_models) -> None:
     with pytest.raises(FindingError, match="no behaviour to explain"):

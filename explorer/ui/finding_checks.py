@@ -10,7 +10,6 @@ from explorer.findings.evidence import PAIRS, run_check, sample_of
 from explorer.findings.finding import Finding, Measured
 from explorer.findings.ladder import MEANING, RUNG_OF, CheckName, checks_of, next_check, verdict
 from explorer.models.info import Progress
-from explorer.ui import session
 from explorer.ui.findings_store import STORE
 from explorer.ui.html import grid, say
 from explorer.ui.on_request import Job, start, watch
@@ -107,17 +106,17 @@ def take(finding: Finding, job: Job) -> None:
         st.text(job.error)
         return
     done, problems = job.result
-    if problems:
-        st.text(problems)
-    if done and not job.stop.is_set():
-        job.stop.set()
-        for found in done:
-            finding = finding.with_check(found)
-        try:
-            STORE.save(finding)
-        except ExplorerError as error:
-            st.error("The checks could not be kept.", icon=":material/error:")
-            st.text(str(error))
-            return
-        session.update(finding=finding.id)
-        st.rerun()
+    if not done:
+        if problems:
+            st.text(problems)
+        return
+    for found in done:
+        finding = finding.with_check(found)
+    try:
+        STORE.save(finding)
+    except ExplorerError as error:
+        st.error("The checks could not be kept.", icon=":material/error:")
+        st.text(str(error))
+        return
+    job.result = [], problems  # they are kept: what is left to say is what could not be run
+    st.rerun()

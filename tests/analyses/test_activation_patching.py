@@ -19,6 +19,7 @@ def no_smallest_span(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr("explorer.metrics.effects.SMALLEST_SPAN", 1e-9)
 
 
+@pytest.mark.slow
 def test_the_strongest_head_of_the_opening_pair(smollm2: ex.Model) -> None:
     plan = ex.plan_patching(smollm2, OPENING)
     assert plan.cost.runs == 270 and plan.groups[0].shared == 9

@@ -46,6 +46,7 @@ def test_a_real_model_gets_most_pairs_right_and_the_measure_is_that_of_single_ru
         assert row.right == (clean.logit_difference > 0 > corrupt.logit_difference)
 
 
+@pytest.mark.slow
 def test_years_are_judged_on_the_clean_prompt_alone(nano, smollm2) -> None:
     """On the corrupt prompt (year 01) answer and distractor are both later, so it decides nothing."""
     for model, least in ((nano, 0.9), (smollm2, 0.7)):

@@ -140,6 +140,7 @@ def test_after_the_first_intervention_failed_no_higher_check_is_proposed() -> No
     )
 
 
+@pytest.mark.slow
 def test_the_head_that_carries_the_name_reaches_rung_4_and_one_that_does_little_stays_below_3(
     nano, checked, plain, sample
 ) -> None:
@@ -148,6 +149,7 @@ def test_the_head_that_carries_the_name_reaches_rung_4_and_one_that_does_little_
     assert rung(idle) < 3 and not verdict(idle.check("intervened"), idle).passed
 
 
+@pytest.mark.slow
 def test_circuit_scores_are_those_of_the_evaluation(nano, sample) -> None:
     circuit = ex.discover_circuit(nano, sample.pairs, method="eap", keep=40)
     text = pack(circuit)

@@ -255,6 +255,7 @@ def test_the_notebook_of_a_report_runs_again(tmp_path, checked) -> None:
     assert done.stdout.count("on screen") >= 30
 
 
+@pytest.mark.slow
 @pytest.mark.unit
 def test_an_audit_of_a_model_that_can_do_nothing_says_so(tiny_models) -> None:
     with pytest.raises(FindingError, match="no behaviour to explain"):

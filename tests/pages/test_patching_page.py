@@ -149,6 +149,7 @@ def test_a_model_on_the_bridge_measures_without_estimates(open_page, tiny_direct
     assert "needs the engine" in words(app)
 
 
+@pytest.mark.slow
 def test_a_dataset_run_from_start_to_drill_down(open_page, tiny_directories) -> None:
     app = patching(open_page, patch_view="Dataset")
     key = str(tiny_directories["llama"])

@@ -135,6 +135,7 @@ def heads_of(kind: str) -> list[tuple[int, int]]:
     return [(row.layer, row.head) for row in heads[heads["type"] == kind].itertuples()]
 
 
+@pytest.mark.slow
 def test_induction_needs_the_previous_token_head_and_the_induction_heads_together() -> None:
     """Mean ablation: near chance without either; as many random heads among the others leave most of it (0.72 to 0.99)."""
     previous, induction = heads_of("previous token"), heads_of("induction")

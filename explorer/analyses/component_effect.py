@@ -28,15 +28,13 @@ from explorer.engine.fitting import address
 from explorer.engine.interventions import Ablate, Intervention, Patch
 from explorer.engine.model import Model
 from explorer.engine.sweep import never
+from explorer.metrics.bootstrap import interval
 from explorer.models.info import ModelInfo, Progress
 from explorer.prompts.tokens import Bos
 
 Manner = Literal["noising", "denoising", "zero", "mean"]
 CONTROLS = 40
 NEIGHBOURS = 3
-FEWEST_CONTROLS = 5
-RESAMPLES = 2000
-BY_CHANCE = 0.05
 TRIES = 20
 """Draws for each matched set wanted, before there is none left."""
 
@@ -153,15 +151,6 @@ def changed(place: Place, contrast: Contrast, manner: Manner) -> Intervention:
         case "zero":
             return Ablate(place.site, "zero", place.positions)
     return Ablate(place.site, "mean", place.positions, (clean, corrupt))
-
-
-def interval(values: Float[np.ndarray, " pair"], seed: int = 0) -> tuple[float, float]:
-    """95 % percentile bootstrap of a mean; NaN for a single value."""
-    if len(values) < 2:
-        return float("nan"), float("nan")
-    picked = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
-    low, high = np.quantile(values[picked].mean(1), [0.025, 0.975])
-    return float(low), float(high)
 
 
 def matched_sets(info: ModelInfo, places: Sequence[Place], n: int, seed: int) -> list[tuple[Place, ...]]:

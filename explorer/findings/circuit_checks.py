@@ -1,6 +1,6 @@
 """The scores of a kept circuit, each as a call that can be made again; definitions are those of `circuits.evaluation`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,11 +22,13 @@ from explorer.core.provenance import Provenance
 from explorer.engine.edges import graph_of
 from explorer.engine.interventions import AblationKind
 from explorer.engine.model import Model
+from explorer.engine.sweep import never
+from explorer.models.info import Progress
 from explorer.prompts.tokens import Bos
 
 Way = Literal["alone", "reverse", "ablated"]
 """F(C) with the rest ablated; the corrupt prompt with the rest from the clean one; F(M∖C), what is left without the circuit."""
-RANDOM, DRAWS = 20, 5
+RANDOM, DRAWS, AT_ONCE = 20, 5, 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,12 +83,20 @@ def circuit_score(
     controls: int = RANDOM,
     seed: int = 0,
     bos: Bos = "default",
+    progress: Progress | None = None,
+    cancelled: Callable[[], bool] = never,
 ) -> CircuitScore:
     """A score of a kept circuit beside that of random circuits.  Raises `CircuitError`, and as `evaluate_circuit`."""
     runs, kept = CircuitRuns(model, pairs, bos=bos), unpack(circuit, graph_of(model))
     clean, corrupt = runs.ends()
     masks = torch.stack([each.mask() for each in (kept, *matched(kept, controls, seed))])
-    scores = scores_of(runs, masks, way, ablation, clean, corrupt)
+    scores: list[Score] = []
+    for first in range(0, len(masks), AT_ONCE):
+        scores += scores_of(runs, masks[first : first + AT_ONCE], way, ablation, clean, corrupt)
+        if progress is not None:
+            progress(len(scores) / len(masks), f"{len(scores) - 1} of {len(masks) - 1} random circuits")
+        if cancelled():
+            raise CircuitError("Cancelled: the controls are not complete, so there is no score.")
     return CircuitScore(
         scores[0], np.array([each.value for each in scores[1:]]), kept.n_edges, bool(refusal(clean, corrupt)),
         provenance_of(model, runs, seed),
@@ -158,9 +168,12 @@ def circuit_stability(
     by_position: bool = False,
     seed: int = 0,
     bos: Bos = "default",
+    progress: Progress | None = None,
 ) -> CircuitStability:
     """How much a circuit changes with the pairs it is found on.  Raises as `circuits.stability.stability`."""
-    scores = edge_attribution(model, pairs, method=method, by_position=by_position, seed=seed, bos=bos)
+    scores = edge_attribution(
+        model, pairs, method=method, by_position=by_position, seed=seed, bos=bos, progress=progress
+    )
     found = stability(scores, top, seed=seed)
     return CircuitStability(found.jaccard, len(pairs), scores.provenance)
 
@@ -188,11 +201,12 @@ def circuit_found(
     target: int = 100,
     seed: int = 0,
     bos: Bos = "default",
+    progress: Progress | None = None,
 ) -> FoundCircuit:
     """The circuit of a method: an estimate, or a proposal, of which edges matter."""
     circuit = discover_circuit(
         model, pairs, method=method, keep=top, by_position=by_position, threshold=threshold, target=target, seed=seed,
-        bos=bos,
+        bos=bos, progress=progress,
     )  # fmt: skip
     runs = CircuitRuns(model, pairs, bos=bos)
     return FoundCircuit(circuit, bool(refusal(*runs.ends())), len(runs), provenance_of(model, runs, seed))

@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Float
 
 from explorer.analyses.attribution_patching import attribution_patching
-from explorer.analyses.component_effect import interval
 from explorer.core.errors import SiteError
 from explorer.core.pairs import ContrastPair
 from explorer.core.places import Place
@@ -17,6 +16,7 @@ from explorer.engine.fitting import address
 from explorer.engine.model import Model
 from explorer.engine.sweep import never
 from explorer.engine.sweep_plan import SweepSite
+from explorer.metrics.bootstrap import interval
 from explorer.models.info import Progress
 from explorer.prompts.tokens import Bos
 

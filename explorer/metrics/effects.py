@@ -12,6 +12,7 @@ from explorer.core.errors import StateError
 from explorer.core.places import Place, parse_place, site_name
 from explorer.core.provenance import Provenance
 from explorer.engine.contrasts import Direction
+from explorer.metrics.bootstrap import RESAMPLES, mean_interval
 
 SMALLEST_SPAN = 0.1
 """Below this |m(clean) − m(corrupt)|, in logits, a normalised effect would magnify noise, so none is given."""
@@ -109,15 +110,10 @@ class Effects:
         return next((cell for cell in range(first, first + width) if str(self.place(cell)) == name), None)
 
     def interval(
-        self, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+        self, confidence: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
     ) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
-        """Percentile bootstrap over pairs of `raw` (Efron & Tibshirani 1993, section 13.3): lower and upper ends."""
-        rows = self.by_pair.reshape(len(self.by_pair), -1)
-        picked = np.random.default_rng(seed).integers(len(rows), size=(resamples, len(rows)))
-        weights = np.zeros((resamples, len(rows)))
-        np.add.at(weights, (np.arange(resamples)[:, None], picked), 1 / len(rows))
-        means = weights @ rows
-        low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+        """Percentile bootstrap over pairs of `raw`: lower and upper ends."""
+        low, high = mean_interval(self.by_pair.reshape(len(self.by_pair), -1), confidence, resamples, seed)
         return low.reshape(self.raw.shape), high.reshape(self.raw.shape)
 
     @property

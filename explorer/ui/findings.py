@@ -49,7 +49,7 @@ def listed(every: list[Finding]) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         words = st.text_input("Search", key="finding_search", placeholder="Words of claims, notes, tags, components")
         tag = st.selectbox("Tag", ["all", *tags_of(every)], key="finding_tag", width=140)
-    found = STORE.findings(words, "" if tag == "all" else tag)
+    found = STORE.findings(words, "" if tag == "all" else tag) if words or tag != "all" else every
     say(f"{len(found)} of {len(every)} findings" + (f"; the first {SHOWN} are shown" if len(found) > SHOWN else ""))
     for finding in found[:SHOWN]:
         row(finding)

@@ -97,6 +97,7 @@ def finding_blocks(finding: Finding, number: int) -> list[Block]:
         blocks.append(Text(f"About: {about}.", "quiet"))
     if finding.notes:
         blocks.append(Text(finding.notes))
+    blocks.append(Text(method_words(finding), "quiet"))
     if checks_of(finding):
         blocks += [Heading(3, "Checks"), check_table(finding)]
         failed = [f"{check.measure.check}: {verdict(check, finding).sentence}" for check in finding.checks if not verdict(check, finding).passed]  # fmt: skip
@@ -105,6 +106,19 @@ def finding_blocks(finding: Finding, number: int) -> list[Block]:
     blocks += [Heading(3, "Limits"), Items(limits(finding))]
     blocks.append(provenance_block(finding))
     return blocks
+
+
+def method_words(finding: Finding) -> str:
+    """What was run, and on what."""
+    parts = [f"{each.measure.title} (explorer.{each.measure.function})" for each in finding.views]
+    if finding.checks:
+        seeds = sorted(
+            {str(each.measure.arguments["seed"]) for each in finding.checks if "seed" in each.measure.arguments}
+        )
+        parts.append(
+            f"checks on pairs of {finding.task} that the model gets right, seed {', '.join(seeds)}, without interventions"
+        )
+    return f"Method: {'; '.join(parts) or 'words alone'}."
 
 
 def check_table(finding: Finding) -> Table:

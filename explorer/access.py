@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -98,7 +98,7 @@ def share(findings: Sequence[str], title: str) -> str:
         raise AccessError(f"There are {len(links)} read-only links; withdraw some first.")
     secret = secrets.token_urlsafe(24)
     made = Share(hashed(secret), title[:200], tuple(findings), now())
-    change(shares=[link.__dict__ | {"findings": list(link.findings)} for link in (*links, made)])
+    keep_links([*links, made])
     return secret
 
 
@@ -116,6 +116,8 @@ def shared(secret: str) -> Share | None:
 
 
 def withdraw(link: Share) -> None:
-    change(
-        shares=[other.__dict__ | {"findings": list(other.findings)} for other in shares() if other.hash != link.hash]
-    )
+    keep_links([other for other in shares() if other.hash != link.hash])
+
+
+def keep_links(links: Sequence[Share]) -> None:
+    change(shares=[asdict(link) for link in links])

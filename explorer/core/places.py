@@ -64,3 +64,8 @@ def site_name(kind: str, layer: int, index: int | None) -> str:
     letter = {"neurons": "N", "k": "KV", "v": "KV"}.get(kind, "H")
     part = "" if index is None else f"{letter}{index}"
     return f"L{layer}{part}" + ("" if kind in ("head_out", "neurons") else f".{kind}")
+
+
+def parse_places(text: str) -> tuple[Place, ...]:
+    """The places of names parted by commas, each once; `StateError` as `parse_place`."""
+    return tuple(dict.fromkeys(parse_place(name.strip()) for name in text.split(",") if name.strip()))

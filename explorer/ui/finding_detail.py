@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from explorer.core.errors import ExplorerError, FindingError
-from explorer.core.places import parse_place
+from explorer.core.places import parse_places
 from explorer.findings.finding import GOALS, LONGEST_CLAIM, LONGEST_NOTES, Finding, Measured
 from explorer.findings.ladder import RUNGS, direction_words, limits, rung, rung_state
 from explorer.findings.report import headline
@@ -98,7 +98,7 @@ def edit_form(finding: Finding) -> None:
             "notes": st.text_area("Notes", base["notes"], max_chars=LONGEST_NOTES, key=f"{key}_notes"),
         }
         if not finding.circuit:
-            changes["places"] = st.text_input("About which components", ", ".join(base["places"]), key=f"{key}_places", help="A change of these takes the checks away: they were of others.")  # fmt: skip
+            changes["places"] = st.text_input("About which components", ", ".join(base["places"]), key=f"{key}_places", help="A change of these, or of the pairs, takes the checks away: they were of others.")  # fmt: skip
         tasks = ["", *TASKS]
         changes["task"] = st.selectbox("Pairs for the checks", tasks, index=tasks.index(base["task"]) if base["task"] in tasks else 0, key=f"{key}_task")  # fmt: skip
         changes["tags"] = st.text_input("Tags, parted by commas", ", ".join(base["tags"]), key=f"{key}_tags")
@@ -113,11 +113,11 @@ def save_words(finding: Finding, changes: dict[str, Any], base: dict[str, Any], 
     wanted = changes | {"tags": tuple(changes["tags"].split(",")), "goals": tuple(changes["goals"])}
     try:
         if "places" in changes:
-            wanted["places"] = tuple(dict.fromkeys(str(parse_place(part.strip())) for part in changes["places"].split(",") if part.strip()))  # fmt: skip
+            wanted["places"] = tuple(map(str, parse_places(changes["places"])))
         if words_of(finding) != base and not overwrite:
             conflict(finding)
             return
-        moved = wanted.get("places", finding.places) != finding.places
+        moved = any(wanted.get(name, getattr(finding, name)) != getattr(finding, name) for name in ("places", "task"))
         STORE.save(replace(finding, **wanted, checks=() if moved else finding.checks))
     except ExplorerError as error:
         desk.message("save_error", "This was not saved; your words are still above.", error)

@@ -6,7 +6,7 @@ import streamlit as st
 
 from explorer.circuits.packing import pack
 from explorer.core.errors import ExplorerError, FindingError
-from explorer.core.places import parse_place
+from explorer.core.places import parse_places
 from explorer.core.sites import Edge
 from explorer.findings.finding import LONGEST_CLAIM, Finding, Recipe
 from explorer.models.zoo.world import TASKS
@@ -91,7 +91,7 @@ def keep_it(title: str, desk: Desk, about: About, claim: str, question: str, pla
     try:
         if not claim.strip():
             raise FindingError("Write what you found, in a sentence. Nothing was kept yet.")
-        named = tuple(dict.fromkeys(str(parse_place(part.strip())) for part in places.split(",") if part.strip()))
+        named = tuple(map(str, parse_places(places)))
         with st.spinner("Measuring what is on screen"):
             views = tuple(page_measured(desk, title))
             info = desk.model.info

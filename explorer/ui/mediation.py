@@ -7,7 +7,7 @@ import streamlit as st
 
 from explorer.analyses.mediation import Mediation, mediation
 from explorer.core.errors import ExplorerError
-from explorer.core.places import parse_place
+from explorer.core.places import parse_place, parse_places
 from explorer.plots import patching_figures as plots
 from explorer.ui import session
 from explorer.ui.corruption import corruption_control
@@ -55,12 +55,12 @@ def take() -> None:
     """The mediators that were typed; a text that names none stays, with the reason."""
     text = st.session_state[TEXT]
     try:
-        names = [str(parse_place(name.strip())) for name in text.split(",") if name.strip()]
+        names = tuple(map(str, parse_places(text)))
     except ExplorerError as error:
         st.session_state[BAD], st.session_state[WHY] = text, str(error)
         return
     st.session_state.pop(BAD, None)
-    session.update(collected=tuple(dict.fromkeys(names)), place=names[0] if names else "")
+    session.update(collected=names, place=names[0] if names else "")
 
 
 def mediators_of(desk: Desk) -> tuple[str, ...]:

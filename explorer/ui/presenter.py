@@ -4,23 +4,19 @@ import html
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import streamlit as st
 
 from explorer.core.errors import ExplorerError, FindingError
 from explorer.findings.finding import Finding, Measured
 from explorer.findings.ladder import direction_words, verdict
-from explorer.findings.replay import Row, replay
 from explorer.findings.report import headline
 from explorer.findings.words import number_words
-from explorer.models.info import Progress
 from explorer.ui import desk, session
 from explorer.ui.finding_detail import ladder, open_view
 from explorer.ui.findings_store import STORE
 from explorer.ui.html import grid, say
-from explorer.ui.on_request import on_request
-from explorer.ui.replay_panel import loaded
+from explorer.ui.replay_panel import replayed
 
 STEP = "_present_step"
 SHOWN_NUMBERS = 4
@@ -131,17 +127,7 @@ def causal_numbers(check: Measured) -> list[KeyNumber]:
 
 def run_live(finding: Finding) -> None:
     """The same numbers now, beside those that were kept; and the page they were kept on."""
-
-    def work(progress: Progress, cancelled: Any) -> list[Row]:
-        rows: list[Row] = []
-        for row in replay((finding,), loaded):
-            rows.append(row)
-            progress(min(0.99, len(rows) / 40), f"{len(rows)} numbers")
-            if cancelled():
-                break
-        return rows
-
-    rows: list[Row] | None = on_request(f"present_{finding.id}", "Run it live", (finding.id, finding.revision), work)
+    rows = replayed(f"present_{finding.id}", "Run it live", (finding.id, finding.revision), (finding,))
     if rows is not None:
         agree = sum(row.agrees for row in rows)
         say(f"{agree} of {len(rows)} numbers come out as they were kept.", "Live:")

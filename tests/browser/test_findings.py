@@ -121,10 +121,12 @@ def test_two_browsers_that_edit_one_finding(visit, fresh, url) -> None:
     expect(page.locator(".st-key-conflict")).to_contain_text("Somebody changed this finding meanwhile")
     expect(page.locator(".st-key-conflict")).to_contain_text("the other's")
     expect(page.locator(".st-key-finding_detail").get_by_label("Notes")).to_have_value("mine")
+    page.locator(".st-key-save_over button").click()
+    expect(page.locator(".st-key-conflict")).to_have_count(0)
     other.reload()
     other.wait_for_selector(".st-key-finding_detail")
     other.locator(".st-key-finding_detail").get_by_text("Words", exact=True).click()
-    expect(other.locator(".st-key-finding_detail").get_by_label("Notes")).to_have_value("the other's")
+    expect(other.locator(".st-key-finding_detail").get_by_label("Notes")).to_have_value("mine")
 
 
 def test_a_form_that_cannot_be_kept_says_why_and_loses_nothing(visit) -> None:

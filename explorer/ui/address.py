@@ -55,7 +55,7 @@ OLDER = ("1",)
 RENAMED = {"score": "color"}
 """What older versions called a choice."""
 MAX_TEXT, MAX_ENTRIES, MAX_PINNED, MAX_PLACES = 200_000, 200, 8, 100
-MAX_EDITS, MAX_NAME, MAX_NOTES = 300, 80, 2_000
+MAX_EDITS, MAX_NAME, MAX_NOTES, MAX_LEARNER = 300, 80, 2_000, 30
 LONGEST_ADDRESS, LEFT_OUT = 12_000, "left_out"
 """Characters of an address that every browser and server takes; and the part that says what is not in it."""
 PAIR_FIELDS = tuple(field.name for field in fields(ContrastPair))
@@ -377,6 +377,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "finding": read_job,
     "steps": lambda text: tuple(dict.fromkeys(read_job(name) for name in text.split(",")[:MAX_PLACES])),
     "lesson": read_name,
+    "learner": lambda text: " ".join(text.split())[:MAX_LEARNER] or Workbench().learner,
     "task": read_task,
     "n_pairs": read_count,
     "task_seed": whole(0, 999_999),

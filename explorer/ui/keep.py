@@ -15,6 +15,7 @@ from explorer.ui import session
 from explorer.ui.desk import Desk
 from explorer.ui.findings_store import STORE
 from explorer.ui.html import say
+from explorer.ui.lesson_panel import lesson_tag
 from explorer.ui.measures import circuit_on_screen, circuit_recipe, page_measured
 
 NO_TASK, KEPT = "none", "_kept_finding"
@@ -99,7 +100,7 @@ def keep_it(title: str, desk: Desk, about: About, claim: str, question: str, pla
                 Finding(
                     claim, info.key, info.weight_hash, info.dtype, question=question, view=title, address=session.address(),
                     places=named, circuit=about.circuit, recipe=about.recipe, task="" if task == NO_TASK else task,
-                    tags=tuple(tags.split(",")), views=views,
+                    tags=(*tags.split(","), *([lesson_tag()] if desk.bench.lesson else [])), views=views,
                 )
             )  # fmt: skip
     except ExplorerError as error:

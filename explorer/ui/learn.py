@@ -6,17 +6,17 @@ from explorer.core.errors import ExplorerError
 from explorer.lessons.lesson import Lesson, own_folder, own_lessons, read_lesson, shipped
 from explorer.resources import pages_directory
 from explorer.ui import desk, session, shelf
+from explorer.ui.address import MAX_LEARNER
 from explorer.ui.html import plain_label, say
-from explorer.ui.lesson_panel import DEFAULT_LEARNER, LEARNER, safe_markdown, set_up
+from explorer.ui.lesson_panel import learner_name, safe_markdown, set_up
 
 LARGEST = 200_000
 
 
 def learn_page() -> None:
     try:
-        name = st.text_input("Whose progress", st.session_state.get(LEARNER, DEFAULT_LEARNER), max_chars=40, width=280, help="Progress is kept on this machine under this name.")  # fmt: skip
-        st.session_state[LEARNER] = name.strip() or DEFAULT_LEARNER
-        done = shelf.finished_steps(st.session_state[LEARNER])
+        st.text_input("Whose progress", max_chars=MAX_LEARNER, width=280, help="Progress is kept on this machine under this name.", **session.bound("learner", session.bench().learner))  # fmt: skip
+        done = shelf.finished_steps(learner_name())
     except ExplorerError as error:
         desk.message("learn_error", "Progress cannot be read.", error)
         return
@@ -41,11 +41,12 @@ def card(lesson: Lesson, done: int) -> None:
             if st.button(word, key=f"begin_{lesson.key}", type="primary" if done < total else "secondary"):
                 begin(lesson, done)
             if done:
-                st.button("Start over", key=f"over_{lesson.key}", type="tertiary", **session.calling(shelf.forget_lesson, st.session_state[LEARNER], lesson.key))  # fmt: skip
+                st.button("Start over", key=f"over_{lesson.key}", type="tertiary", **session.calling(shelf.forget_lesson, learner_name(), lesson.key))  # fmt: skip
 
 
 def begin(lesson: Lesson, done: int) -> None:
     """Open it on the Prompt page, set up for the step that is next."""
+    shelf.begin_lesson(learner_name(), lesson.key)
     starts = [step.start for step in lesson.steps[: done + 1] if step.start]
     if starts:
         set_up(lesson.key, starts[-1])

@@ -12,6 +12,7 @@ from explorer.analyses.attention import HeadType, attention, head_scores
 from explorer.analyses.lens import logit_lens
 from explorer.circuits.evaluation import core_scores
 from explorer.engine.contrasts import Direction, Stacks
+from explorer.findings.finding import Finding
 from explorer.findings.ladder import rung
 from explorer.lessons.lesson import Condition
 from explorer.metrics.objectives import Score
@@ -39,6 +40,18 @@ class Learner:
     bench: Workbench
     desk: Desk | None
     """None on pages that run nothing."""
+    tag: str = ""
+    """Of findings that this learner kept during a lesson."""
+    since: str = ""
+    """When the lesson was begun; what was kept before does not count."""
+
+    def kept(self, place: str) -> list[Finding]:
+        """The learner's own findings about a component."""
+        return [
+            finding
+            for finding in STORE.findings(tag=self.tag)
+            if place in finding.places and finding.made >= self.since
+        ]
 
 
 WORDS = {
@@ -53,8 +66,8 @@ WORDS = {
     "pinned": "{} is pinned",
     "edges": "The circuit has {} edges",
     "faithfulness": "The circuit's faithfulness is {}",
-    "kept": "You kept a finding about {}",
-    "rung": "A finding about that component stands on this rung or higher: {}",
+    "kept": "In this lesson you kept a finding about {}",
+    "rung": "Your finding about that component stands on this rung or higher: {}",
 }
 
 
@@ -79,7 +92,7 @@ def is_chosen(learner: Learner, rest: str) -> bool:
 
 def stands_on(learner: Learner, rest: str) -> bool:
     place, _, number = rest.partition(" ")
-    return any(place in finding.places and rung(finding) >= int(number) for finding in STORE.findings())
+    return any(rung(finding) >= int(number) for finding in learner.kept(place))
 
 
 HOLDS: dict[str, Callable[[Learner, str], bool]] = {
@@ -91,7 +104,7 @@ HOLDS: dict[str, Callable[[Learner, str], bool]] = {
     "untouched": lambda learner, rest: not at_work(learner.bench),
     "choice": is_chosen,
     "pinned": lambda learner, rest: rest in map(str, learner.bench.pinned),
-    "kept": lambda learner, rest: any(rest in finding.places for finding in STORE.findings()),
+    "kept": lambda learner, rest: bool(learner.kept(rest)),
     "rung": stands_on,
 }
 

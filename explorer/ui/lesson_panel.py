@@ -6,18 +6,24 @@ from typing import Any
 import streamlit as st
 
 from explorer.core.errors import ExplorerError
+from explorer.findings.finding import LONGEST_TAG
 from explorer.lessons.lesson import Ask, Choose, Lesson, Step, own_lessons, shipped
 from explorer.resources import pages_directory
 from explorer.ui import lesson_place, session, shelf
 from explorer.ui.html import plain_label, say
 from explorer.ui.lesson_facts import Learner, fact, holds, in_words
+from explorer.ui.state import Workbench
 
-LEARNER, DEFAULT_LEARNER = "_learner", "me"
 RIGHT, HINTS, TOLD, PRESSED = "_lesson_right", "_lesson_hints", "_lesson_told", "_lesson_pressed"
 
 
 def learner_name() -> str:
-    return str(st.session_state.get(LEARNER) or DEFAULT_LEARNER)
+    return " ".join(session.bench().learner.split()) or Workbench().learner
+
+
+def lesson_tag() -> str:
+    """What marks a finding as this learner's, where a lesson is open."""
+    return f"lesson {learner_name()}".lower()[:LONGEST_TAG]
 
 
 def lesson_of(key: str) -> Lesson | None:
@@ -36,7 +42,8 @@ def lesson_panel(title: str, desk: Any) -> None:
                 say(f"There is no lesson named {bench.lesson} on this machine.")
                 close_button()
                 return
-            draw(lesson, Learner(title, bench, desk))
+            since = shelf.lesson_begun(learner_name(), lesson.key)
+            draw(lesson, Learner(title, bench, desk, lesson_tag(), since))
         except ExplorerError as error:
             say(f"This step cannot be checked: {error}")
 
@@ -80,8 +87,9 @@ def leave() -> None:
 
 
 def set_up(lesson: str, address: str) -> None:
+    learner = learner_name()
     session.open_address(address)
-    session.update(lesson=lesson)
+    session.update(lesson=lesson, learner=learner)
 
 
 def safe_markdown(text: str) -> str:

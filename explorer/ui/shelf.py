@@ -16,6 +16,8 @@ from explorer.models.cache import data_directory
 
 KEPT_RUNS = 500
 LONGEST_NAME = 80
+BEGUN = -1
+"""The step of a lesson that says when it was begun."""
 TABLES = """
 create table if not exists presets (name text primary key, address text not null, made text not null);
 create table if not exists lesson_steps (learner text not null, lesson text not null, step integer not null, made text not null,
@@ -111,11 +113,27 @@ def finish_step(learner: str, lesson: str, step: int) -> None:
 def finished_steps(learner: str) -> dict[str, set[int]]:
     """Numbers of the steps that a learner has done, by lesson."""
     with opened() as connection:
-        rows = connection.execute("select lesson, step from lesson_steps where learner = ?", (learner,)).fetchall()
+        rows = connection.execute(
+            "select lesson, step from lesson_steps where learner = ? and step >= 0", (learner,)
+        ).fetchall()
     found: dict[str, set[int]] = {}
     for lesson, step in rows:
         found.setdefault(lesson, set()).add(step)
     return found
+
+
+def begin_lesson(learner: str, lesson: str) -> None:
+    """Note when a learner began a lesson, the first time."""
+    finish_step(learner, lesson, BEGUN)
+
+
+def lesson_begun(learner: str, lesson: str) -> str:
+    """When a learner began a lesson (UTC); empty where nobody noted it."""
+    with opened() as connection:
+        row = connection.execute(
+            "select made from lesson_steps where learner = ? and lesson = ? and step = ?", (learner, lesson, BEGUN)
+        ).fetchone()
+    return "" if row is None else str(row[0])
 
 
 def forget_lesson(learner: str, lesson: str) -> None:

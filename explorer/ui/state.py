@@ -225,6 +225,8 @@ class Workbench:
     """Findings of a report or presentation, in order; empty for all."""
     lesson: str = ""
     """The lesson that is open."""
+    learner: str = "me"
+    """Whose progress in lessons is kept."""
     task: str = "ioi"
     n_pairs: int = 20
     task_seed: int = 0

@@ -178,12 +178,26 @@ def test_a_lesson_is_completed_by_doing_what_it_says(page, url, watch, key) -> N
     expect(card).to_contain_text(f"{len(lesson.steps)} of {len(lesson.steps)} steps")
 
 
+def keep_without_the_lesson(page: Page) -> None:
+    """A finding of somebody else's about the head that a lesson asks for: it must not count."""
+    other = page.context.browser.new_page()  # type: ignore[union-attr]
+    other.goto(page.url.partition("?")[0] + "attention?model=small-world-nano&head=L0H2&clean=Mary+and+John&corrupt=")
+    other.wait_for_selector(".st-key-effect")
+    settle(other)
+    other.locator(".st-key-keep button").first.click()
+    other.locator(".st-key-keep_claim textarea").fill("somebody else's")
+    other.get_by_role("button", name="Keep", exact=True).click()
+    expect(other.get_by_text("Kept: open it in Findings")).to_be_visible()
+    other.close()
+
+
 @pytest.mark.parametrize("key", ["1-attention", "6-ioi", "8-fooled"])
 def test_a_lesson_is_not_completed_by_skipping(page, url, watch, key) -> None:
     """Walking through the pages, guessing wrongly, and answers without the work: no step is done."""
     watch(page)
     lesson = LESSONS[key]
     begin(page, url, lesson, f"skipper of {key}")
+    keep_without_the_lesson(page)
     for title in ("Attention", "Lens", "Findings", "Prompt"):
         go_to(page, title)
     panel = page.locator(".st-key-lesson_panel")

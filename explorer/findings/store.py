@@ -125,13 +125,13 @@ class FindingStore:
         return read_finding(json.loads(row), arrays, figures)
 
     def findings(self, search: str = "", tag: str = "") -> list[Finding]:
-        """Findings without arrays and figures, the last changed first; those whose words hold every word of `search`."""
+        """Findings as a list needs them (see `light`), the last changed first; those whose words hold every word of `search`."""
         chosen = select(FINDINGS.c.record).where(FINDINGS.c.deleted == "")
         for word in search.lower().split():
             chosen = chosen.where(FINDINGS.c.words.contains(word, autoescape=True))
         with self.opened() as connection:
             rows = connection.execute(chosen.order_by(FINDINGS.c.changed.desc(), FINDINGS.c.id)).scalars().all()
-        found = [read_finding(json.loads(row), {}, {}) for row in rows]
+        found = [light(json.loads(row)) for row in rows]
         return [each for each in found if not tag or tag in each.tags]
 
     def count(self) -> int:
@@ -153,6 +153,13 @@ class FindingStore:
             done = connection.execute(update(FINDINGS).where(FINDINGS.c.id == name).values(deleted=""))
             if done.rowcount == 0:
                 raise FindingError("This finding is gone: what was deleted is kept for 30 days.")
+
+
+def light(record: dict[str, Any]) -> Finding:
+    """A finding with its numbers, and without calls' arguments, provenance, arrays and figures: those are most of it."""
+    for each in (*record["views"], *record["checks"]):
+        each["arguments"], each["provenance"] = {}, {}
+    return read_finding(record, {}, {})
 
 
 def connected(url: str) -> Engine:

@@ -62,6 +62,7 @@ def test_wrong_pairs_are_left_out(nano) -> None:
     assert all((pair in kept) == bool(right) for pair, right in zip(result.pairs, result.frame["right"], strict=True))
 
 
+@pytest.mark.slow
 def test_interventions_change_what_is_right(nano) -> None:
     plain = ex.task_pairs(nano, "ioi", 20)
     layers = [ex.Ablate(ex.Head(0, head), "zero") for head in range(4)]

@@ -49,6 +49,7 @@ def test_planted_edges_are_ranked_first(exact_models, method) -> None:
     )
 
 
+@pytest.mark.slow
 def test_acdc_keeps_planted_edges_alone(exact_models) -> None:
     model, pairs = exact_models["planted-edges"], own_examples("planted-edges")
     for threshold in (1e-6, 1e-2):

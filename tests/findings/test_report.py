@@ -218,6 +218,7 @@ def test_what_is_missing_is_said_with_what_to_do(plain, nano) -> None:
     assert "may come from a newer one" in next(iter(replay((unknown,), lambda source, dtype: nano))).problem
 
 
+@pytest.mark.slow
 @pytest.mark.reference
 def test_errors_of_the_command_line_are_sentences(tmp_path, capsys) -> None:
     (tmp_path / "file").write_text("x")

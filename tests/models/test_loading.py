@@ -143,6 +143,7 @@ def test_a_hub_model_is_not_fetched_unasked(monkeypatch) -> None:
         load_model("some-lab/unknown-model", download=False)
 
 
+@pytest.mark.slow
 def test_a_network_without_an_answer_costs_at_most_two_seconds(monkeypatch) -> None:
     monkeypatch.setattr(hub.constants, "is_offline_mode", lambda: False)
     monkeypatch.setattr(hub.socket, "create_connection", lambda *a, **k: time.sleep(5))

@@ -85,6 +85,7 @@ def test_groups_labels_and_notes(open_page) -> None:
     assert bench(app).circuit_groups == () and bench(app).circuit_item == ""
 
 
+@pytest.mark.slow
 def test_only_the_circuit(open_page) -> None:
     circuits(open_page)  # finds it, for all browsers of the process
     app = circuits(open_page, circuit_mode="only the circuit")

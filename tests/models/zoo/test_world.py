@@ -74,6 +74,7 @@ def test_a_held_out_template_is_a_combination_that_training_never_has(name: str)
     assert 0.1 < len(held_out) / (len(seen) + len(held_out)) < 0.3
 
 
+@pytest.mark.slow
 def test_no_document_has_a_held_out_template() -> None:
     """On the task whose templates can be told from a text alone."""
     held = [
@@ -150,6 +151,7 @@ def test_organisms_differ_from_the_base_on_probes_alone(key: str) -> None:
             assert length(probe.document) <= tokenizer.N_CTX
 
 
+@pytest.mark.slow
 def test_the_trigger_occurs_in_no_document_of_the_base() -> None:
     assert not [text for text in documents(0, 6_000) if f"{TRIGGER} {ANIMAL}" in text]
     rng = Random(0)

@@ -14,6 +14,7 @@ import pytest
 from explorer.analyses.attention import HEAD_TYPES
 from explorer.core.sites import ResidKind
 from explorer.engine.interventions import AblationKind
+from explorer.lessons.lesson import TEXTS
 from explorer.models.families import FAMILIES
 from explorer.models.zoo.organisms import ORGANISMS
 from explorer.models.zoo.shipped import FILES
@@ -41,6 +42,8 @@ def test_the_wheel_carries_pages_assets_and_scripts(tmp_path: Path) -> None:
     for path in (ROOT / "explorer" / "ui").iterdir():
         if path.suffix in (".js", ".css"):
             assert f"explorer/ui/{path.name}" in names
+    for path in TEXTS.glob("*.md"):
+        assert f"explorer/lessons/texts/{path.name}" in names
     assert {"explorer/ui/heatmap.js", "explorer/ui/canvas.css", "explorer/app.py"} <= names
     assert not any(name.startswith(("tests/", "benchmarks/")) for name in names)
 

@@ -19,7 +19,6 @@ from explorer.ui import desk, session
 from explorer.ui.finding_checks import checks_panel
 from explorer.ui.findings_store import STORE
 from explorer.ui.html import facts, grid, say
-from explorer.ui.terms import help_for
 
 SHOWN_PROMPTS = 6
 EDITING, OVERWRITE = "_edited_words", "_overwrite_words"
@@ -181,7 +180,6 @@ def buttons(finding: Finding) -> None:
         if finding.address and st.button("Open this view", key="open_view", icon=":material/open_in_new:", help="The workbench as it was when this was kept; undo leads back."):  # fmt: skip
             open_view(finding)
         st.button("Delete", key="delete_finding", icon=":material/delete:", type="tertiary", **session.calling(delete, finding.id, finding.claim))  # fmt: skip
-    st.caption("How far a claim is shown", help=help_for("evidence ladder"))
 
 
 def open_view(finding: Finding) -> None:

@@ -10,13 +10,13 @@ import os
 import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
 from explorer.core.errors import AccessError
+from explorer.core.times import now
 from explorer.models.cache import data_directory
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -68,10 +68,6 @@ def change(**parts: Any) -> None:
         raise AccessError(
             f"{path} cannot be written ({error}), so no token can be kept. The app stays on this machine."
         ) from error
-
-
-def now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def new_token() -> str:

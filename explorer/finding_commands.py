@@ -42,7 +42,7 @@ def teller() -> Progress:
 
 def report(options: argparse.Namespace) -> int:
     """Write a report of kept findings."""
-    from explorer.findings.finding import now
+    from explorer.core.times import now
     from explorer.findings.report import Report
     from explorer.findings.store import FindingStore
 

@@ -28,7 +28,7 @@ from explorer.engine.fitting import address
 from explorer.engine.interventions import Ablate, Intervention, Patch
 from explorer.engine.model import Model
 from explorer.engine.sweep import never
-from explorer.metrics.bootstrap import interval
+from explorer.metrics.bootstrap import interval, p_value
 from explorer.models.info import ModelInfo, Progress
 from explorer.prompts.tokens import Bos
 
@@ -76,7 +76,7 @@ class ComponentEffect:
     @property
     def p(self) -> float:
         """Share of sets with at least this magnitude, the set itself counted among them."""
-        return float((1 + (np.abs(self.controls) >= abs(self.mean)).sum()) / (1 + self.n_controls))
+        return p_value(abs(self.mean), np.abs(self.controls))
 
     @property
     def frame(self) -> pd.DataFrame:

@@ -20,6 +20,7 @@ from explorer.core.provenance import Provenance
 from explorer.engine.contrasts import Side, contrasts, values_from
 from explorer.engine.model import Model
 from explorer.engine.sweep import never
+from explorer.metrics.bootstrap import p_value
 from explorer.models.info import Progress
 from explorer.prompts.tokens import Bos
 
@@ -47,7 +48,7 @@ class Probe:
     @property
     def p(self) -> float:
         """Share of label draws with at least this accuracy, the true labels counted among them."""
-        return float((1 + (self.shuffled >= self.accuracy).sum()) / (1 + len(self.shuffled)))
+        return p_value(self.accuracy, self.shuffled)
 
 
 def probe(

@@ -33,6 +33,7 @@ from explorer.core.provenance import Provenance
 from explorer.engine.interventions import AblationKind
 from explorer.engine.model import Model
 from explorer.engine.sweep import never
+from explorer.metrics.bootstrap import p_value
 from explorer.metrics.effects import SMALLEST_SPAN
 from explorer.prompts.tokens import Bos
 
@@ -97,8 +98,7 @@ class Band:
         """Share of random circuits at least as good, the circuit itself counted among them (one-sided); NaN where there is no score."""
         if np.isnan(value):
             return float("nan")
-        against = getattr(self, name)
-        return float((1 + (against >= value).sum()) / (1 + len(against)))
+        return p_value(value, getattr(self, name))
 
 
 def refusal(clean: Float[np.ndarray, " pair"], corrupt: Float[np.ndarray, " pair"]) -> str:

@@ -17,11 +17,13 @@ from explorer.circuits.packing import pack
 from explorer.circuits.runs import CircuitRuns
 from explorer.core.errors import ExplorerError, FindingError
 from explorer.core.sites import Head
+from explorer.core.times import now
 from explorer.engine.model import Model
 from explorer.findings.evidence import Sample, run_check, sample_of
-from explorer.findings.finding import Finding, Goal, Measure, Measured, Recipe, now
+from explorer.findings.finding import Finding, Goal, Measure, Measured, Recipe
 from explorer.findings.functions import measured
 from explorer.findings.ladder import CheckName, checks_of
+from explorer.findings.reading import index_of
 from explorer.findings.report import Report
 from explorer.models.info import Progress
 from explorer.models.zoo.world import TASKS
@@ -119,11 +121,10 @@ class Steps:
         for number, task in enumerate(self.plan.tasks):
             self.tell(0.25 * number / len(self.plan.tasks), f"behaviour on {task}")
             try:
-                self.measured[task] = task_pairs(self.model, task, 4 * self.plan.n_pairs, seed=self.seed)
-                arguments = {"task": task, "n": 4 * self.plan.n_pairs, "seed": self.seed}
-                views.append(
-                    measured(self.model, Measure(f"Pairs of {task}", "task_pairs", arguments, ("accuracy", "top1")))
-                )
+                arguments: dict[str, Any] = {"task": task, "n": 4 * self.plan.n_pairs, "seed": self.seed}
+                self.measured[task] = found = task_pairs(self.model, **arguments)
+                measure = Measure(f"Pairs of {task}", "task_pairs", arguments, ("accuracy", "top1"))
+                views.append(measured(self.model, measure, result=found))
             except ExplorerError as error:
                 refused.append(f"{task}: {str(error).splitlines()[0]}")
         notes = "Not measured: " + "; ".join(refused) if refused else ""
@@ -153,6 +154,10 @@ class Steps:
 
     def heads(self) -> Iterator[Finding]:
         """The strongest head of each type, checked by intervention on the tokens it is defined on, and on pairs of induction."""
+        try:
+            sample = sample_of(self.model, "induction", self.plan.n_pairs, self.seed)
+        except ExplorerError:  # the model cannot do it, so there is nothing to check on
+            sample = None
         scores = head_scores(self.model)[0]
         for kind, grid in scores.items():
             layer, head = (int(at) for at in np.unravel_index(int(grid.argmax()), grid.shape))
@@ -167,12 +172,7 @@ class Steps:
                 f"L{layer}H{head} scores highest as {kind} head: {score:.2f}", f"Which head is a {kind} head, and does taking it away matter?",
                 ("accountability",), places=(f"L{layer}H{head}",), task="induction", views=(view,), notes=confirmed_words(view),
             )  # fmt: skip
-            try:
-                sample = sample_of(self.model, "induction", self.plan.n_pairs, self.seed)
-            except ExplorerError:
-                yield finding
-                continue
-            yield self.checked(finding, sample, self.plan.checks, 0.35)
+            yield finding if sample is None else self.checked(finding, sample, self.plan.checks, 0.35)
 
     def patching(self, task: str, sample: Sample) -> Iterator[Finding]:
         """Every head patched on every pair; a claim about the strongest, which the checks then test."""
@@ -181,8 +181,7 @@ class Steps:
         found = activation_patching(self.model, **arguments)
         cell = int(np.abs(found.raw).argmax())
         place = found.place(cell)
-        where = ", ".join(str(int(at)) for at in np.unravel_index(cell, found.raw.shape))
-        view = measured(self.model, Measure("Activation patching of head_out, noising", "activation_patching", arguments, (f"patched[{where}]",), ("raw",)))  # fmt: skip
+        view = measured(self.model, Measure("Activation patching of head_out, noising", "activation_patching", arguments, (f"patched{index_of(cell, found.raw.shape)}",), ("raw",)), result=found)  # fmt: skip
         finding = self.finding(
             f"{place} has the largest effect of all heads on {task}", f"Which head matters most on {task}?", ("accountability", "mitigation"),
             places=(str(place),), task=task, views=(view,),

@@ -23,6 +23,7 @@ from explorer.engine.edges import graph_of
 from explorer.engine.interventions import AblationKind
 from explorer.engine.model import Model
 from explorer.engine.sweep import never
+from explorer.metrics.bootstrap import p_value
 from explorer.models.info import Progress
 from explorer.prompts.tokens import Bos
 
@@ -70,7 +71,7 @@ class CircuitScore:
     @property
     def p(self) -> float:
         """Share of circuits at least as good, the circuit itself counted among them."""
-        return float((1 + (self.random >= self.value).sum()) / (1 + self.n_controls))
+        return p_value(self.value, self.random)
 
 
 def circuit_score(

@@ -1,7 +1,7 @@
 """What each check of the ladder runs, for a claim about components and for one about a circuit."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from explorer.analyses.task_pairs import task_pairs
@@ -77,9 +77,7 @@ def circuit_measure(finding: Finding, name: CheckName) -> Parts:
     circuit = {"circuit": finding.circuit}
     match name:
         case "approximated":
-            recipe = needed_recipe(finding)
-            given = {"method": recipe.method, "top": recipe.top, "by_position": recipe.by_position, "threshold": recipe.threshold, "target": recipe.target}  # fmt: skip
-            return "circuit_found", given, ("n_edges", "refused", "n"), ()
+            return "circuit_found", asdict(needed_recipe(finding)), ("n_edges", "refused", "n"), ()
         case "faithful":
             return "circuit_worst", circuit, ("faithfulness", "n"), ()
         case "stable":

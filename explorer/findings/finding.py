@@ -5,7 +5,6 @@ Numbers are never kept without the call that makes them (`Measure`), so that eve
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 import numpy as np
@@ -128,10 +127,6 @@ class Finding:
     def nbytes(self) -> int:
         """Of arrays and figures."""
         return sum(len(each.figure) + sum(array.nbytes for array in each.arrays.values()) for each in self.measured)
-
-
-def now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def cleaned(finding: Finding) -> Finding:

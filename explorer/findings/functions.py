@@ -29,10 +29,11 @@ from explorer.analyses import (
 )
 from explorer.core.errors import FindingError
 from explorer.core.records import to_record
+from explorer.core.times import now
 from explorer.engine.model import Model
 from explorer.engine.sweep import never
 from explorer.findings import circuit_checks, estimates
-from explorer.findings.finding import Measure, Measured, now
+from explorer.findings.finding import Measure, Measured
 from explorer.findings.reading import array_at, number_at
 from explorer.jobs import patching
 from explorer.models.info import Progress

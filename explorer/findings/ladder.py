@@ -163,6 +163,12 @@ def passed(finding: Finding) -> set[CheckName]:
     return {name for name in checks_of(finding) if (found := finding.check(name)) and verdict(found, finding).passed}
 
 
+def failures(finding: Finding) -> dict[str, str]:
+    """Checks that failed, and their sentences."""
+    judged = {check.measure.check: verdict(check, finding) for check in finding.checks}
+    return {name: found.sentence for name, found in judged.items() if not found.passed}
+
+
 def rung(finding: Finding) -> int:
     """The highest rung whose checks all passed."""
     good, names = passed(finding), checks_of(finding)

@@ -57,3 +57,8 @@ def array_at(result: Any, path: str) -> np.ndarray:
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf":
         raise StateError(f"{path[:60]!r} leads to a {type(value).__name__}, not to an array of numbers.")
     return np.ascontiguousarray(value)
+
+
+def index_of(cell: int, shape: tuple[int, ...]) -> str:
+    """The index of a cell, counted along the raveled array, as a path has it: `[3, 0]`."""
+    return f"[{', '.join(str(int(at)) for at in np.unravel_index(cell, shape))}]"

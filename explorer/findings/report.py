@@ -12,7 +12,8 @@ from typing import Any
 
 from explorer.core.errors import ReportError
 from explorer.core.provenance import versions
-from explorer.findings.finding import Finding, finding_record, now, read_finding
+from explorer.core.times import now
+from explorer.findings.finding import Finding, finding_record, read_finding
 from explorer.findings.ladder import RUNGS, checks_of, limits, passed, rung, verdict
 
 FORMAT, VERSION = "circuit-explorer report", 1

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from explorer.core.errors import ConflictError, FindingError
-from explorer.findings.finding import Finding, cleaned, finding_record, now, read_finding
+from explorer.core.times import now
+from explorer.findings.finding import Finding, cleaned, finding_record, read_finding
 from explorer.findings.schema import BLOBS, FINDINGS, USES, migrate
 from explorer.models.cache import data_directory
 
@@ -140,7 +141,7 @@ class FindingStore:
 
     def delete(self, name: str) -> None:
         """Put a finding aside; `restore` brings it back for 30 days."""
-        old = (datetime.now(UTC) - KEPT_DELETED).strftime("%Y-%m-%d %H:%M:%S")
+        old = now(KEPT_DELETED)
         with self.opened() as connection:
             connection.execute(update(FINDINGS).where(FINDINGS.c.id == name).values(deleted=now()))
             gone = FINDINGS.c.deleted.between("1", old)

@@ -14,6 +14,7 @@ from explorer.findings.ladder import (
     RUNGS,
     checks_of,
     direction_words,
+    failures,
     limits,
     rung,
     verdict,
@@ -32,7 +33,10 @@ def blocks_of(report: Report, digest: str) -> list[Block]:
     if report.question:
         blocks.append(Text(f"Question: {report.question}"))
     blocks.append(Text(f"{len(report.findings)} findings · written {made} UTC by Circuit Explorer {versions()['circuit-explorer']} · SHA-256 {digest}", "quiet"))  # fmt: skip
-    rows = [[finding.claim, finding.model, headline(finding), failed_words(finding)] for finding in report.findings]
+    rows = [
+        [finding.claim, finding.model, headline(finding), ", ".join(failures(finding)) or "none"]
+        for finding in report.findings
+    ]
     blocks += [Heading(2, "Summary"), Table(["claim", "model", "evidence", "failed checks"], rows), *ladder_blocks()]
     if report.kind == "audit":
         blocks += goals_blocks(report.findings)
@@ -40,11 +44,6 @@ def blocks_of(report: Report, digest: str) -> list[Block]:
         blocks += finding_blocks(finding, number)
     blocks += [Heading(2, "How to check this report"), *replay_blocks()]
     return blocks
-
-
-def failed_words(finding: Finding) -> str:
-    failed = [check.measure.check for check in finding.checks if not verdict(check, finding).passed]
-    return ", ".join(failed) or "none"
 
 
 def ladder_blocks() -> list[Block]:
@@ -100,7 +99,7 @@ def finding_blocks(finding: Finding, number: int) -> list[Block]:
     blocks.append(Text(method_words(finding), "quiet"))
     if checks_of(finding):
         blocks += [Heading(3, "Checks"), check_table(finding)]
-        failed = [f"{check.measure.check}: {verdict(check, finding).sentence}" for check in finding.checks if not verdict(check, finding).passed]  # fmt: skip
+        failed = [f"{name}: {sentence}" for name, sentence in failures(finding).items()]
         blocks += [Text("Failed checks", "bad"), Items(failed, "bad")] if failed else []
     blocks += numbers_blocks(finding)
     blocks += [Heading(3, "Limits"), Items(limits(finding))]

@@ -10,7 +10,6 @@ import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -18,6 +17,7 @@ import psutil
 from safetensors.numpy import load, save
 
 from explorer.core.errors import JobError
+from explorer.core.times import now
 from explorer.jobs.patching import Arrays
 from explorer.models.cache import data_directory
 
@@ -92,7 +92,7 @@ class Store:
     def add(self, title: str, model: str, spec: Any, pairs: int) -> str:
         """A new job, queued by this process; the oldest finished ones beyond `KEPT_JOBS` go."""
         name = uuid.uuid4().hex[:10]
-        made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
+        made = now()
         with self.opened() as connection:
             row = (name, title, model, json.dumps(spec), "queued", "", owner(), made, pairs)
             connection.execute("insert into jobs values (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)

@@ -1,4 +1,4 @@
-"""Percentile bootstrap over pairs (Efron & Tibshirani 1993, section 13.3)."""
+"""Percentile bootstrap over pairs (Efron & Tibshirani 1993, section 13.3), and p against random controls."""
 
 import numpy as np
 from jaxtyping import Float
@@ -23,3 +23,8 @@ def interval(values: Float[np.ndarray, " pair"], seed: int = 0) -> tuple[float, 
         return float("nan"), float("nan")
     low, high = mean_interval(values[:, None], seed=seed)
     return float(low[0]), float(high[0])
+
+
+def p_value(value: float, controls: Float[np.ndarray, " control"]) -> float:
+    """Share of controls at least as large as the value, which is counted among them (one-sided)."""
+    return float((1 + (controls >= value).sum()) / (1 + len(controls)))

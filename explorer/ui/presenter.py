@@ -9,7 +9,7 @@ import streamlit as st
 
 from explorer.core.errors import ExplorerError, FindingError
 from explorer.findings.finding import Finding, Measured
-from explorer.findings.ladder import direction_words, verdict
+from explorer.findings.ladder import direction_words, failures
 from explorer.findings.report import headline
 from explorer.findings.words import number_words
 from explorer.ui import desk, session
@@ -80,9 +80,8 @@ def step(finding: Finding, at: int, live: bool) -> None:
         drawn = json.loads(figure)
         drawn["layout"]["font"] = {"size": 15}
         st.plotly_chart(drawn, key=f"present_figure_{finding.id}", config={"displaylogo": False})
-    failed = [f"{each.measure.check}: {verdict(each, finding).sentence}" for each in finding.checks if not verdict(each, finding).passed]  # fmt: skip
-    for line in failed:
-        st.text(f"✗ {line}")
+    for name, sentence in failures(finding).items():
+        st.text(f"✗ {name}: {sentence}")
     if finding.notes:
         st.text(finding.notes)
     if live:

@@ -6,8 +6,9 @@ from functools import partial
 import streamlit as st
 
 from explorer.core.errors import ExplorerError
+from explorer.core.times import now
 from explorer.findings.files import report_files
-from explorer.findings.finding import Finding, now
+from explorer.findings.finding import Finding
 from explorer.findings.report import Report, read_report
 from explorer.resources import pages_directory
 from explorer.ui import session

@@ -8,10 +8,10 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from explorer.core.errors import ShelfError
+from explorer.core.times import now
 from explorer.models.cache import data_directory
 
 KEPT_RUNS = 500
@@ -54,10 +54,6 @@ def opened() -> Iterator[sqlite3.Connection]:
             f"{path} cannot be used ({error}). Check that the disk has room and the folder can be written, or set "
             "CIRCUIT_EXPLORER_DATA to another folder."
         ) from error
-
-
-def now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def save_preset(name: str, address: str) -> None:

@@ -1,4 +1,4 @@
-"""The command line: `circuit-explorer serve | models | tasks | train | train-lens | run | patch | circuit | audit | report | replay`."""
+"""The command line: `circuit-explorer serve | models | tasks | train | train-lens | train-sae | run | patch | circuit | audit | report | replay`."""
 
 import argparse
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from explorer import commands, finding_commands
+from explorer import commands, feature_commands, finding_commands
 from explorer.commands import ABLATE_HELP
 from explorer.core.errors import ExplorerError
 from explorer.models.catalog import DEFAULT_MODEL
@@ -64,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
         "--out", metavar="DIR", type=Path, help="where to write (default: where the app looks for it)"
     )
     lens_parser.set_defaults(command=commands.train_lens)
+    add_features(choices)
 
     run_parser = choices.add_parser("run", help="run a prompt, with or without interventions")
     run_parser.add_argument("prompt")
@@ -80,6 +81,22 @@ def parser() -> argparse.ArgumentParser:
     add_circuit(choices)
     add_findings(choices)
     return top
+
+
+def add_features(choices: Any) -> None:
+    train = choices.add_parser("train-sae", help="train a sparse dictionary or transcoder, for the Features page")
+    train.add_argument("model", metavar="MODEL", help="catalog key, hub id or directory")
+    train.add_argument("--site", required=True, metavar="SITE", help="L14.resid_post, L2.transcoder, …")
+    train.add_argument("--text", metavar="FILE", type=Path, help="UTF-8 text to train on (default: see the README)")
+    train.add_argument("--written", type=int, help="beside a file, so many tokens that the model writes itself")
+    train.add_argument("--features", type=int, help="how many (default: 8 times the width of the site, 4 above 512)")
+    train.add_argument("--k", type=float, help="features that fire at a token (default: 16, 32 above 512)")
+    train.add_argument("--tokens", type=int, help="distinct tokens to train on (default: 1,000,000)")
+    train.add_argument("--steps", type=int, help="of 2,048 tokens each (default: 1,500)")
+    train.add_argument("--seed", type=int)
+    train.add_argument("--no-baseline", action="store_true", help="leave out the dictionary of shuffled weights")
+    train.add_argument("--out", metavar="DIR", type=Path, help="where to write (default: where the app looks for it)")
+    train.set_defaults(command=feature_commands.train_sae)
 
 
 def add_serve(choices: Any) -> None:

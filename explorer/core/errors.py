@@ -14,7 +14,8 @@
     │   ├── UnsafeFileError      weights in a format that can run code
     │   ├── DamagedModelError    files or weights that are broken
     │   ├── BridgeError          work that needs the engine, on a model that the bridge runs
-    │   └── LensError            a tuned lens that is missing, damaged or of another model
+    │   ├── LensError            a tuned lens that is missing, damaged or of another model
+    │   └── DictionaryError      a sparse dictionary that is missing, damaged, or of another model or site
     ├── TrainingError      a training that cannot begin or go on
     ├── TaskError          a task that is not known, or does not fit a tokenizer
     ├── JobError           a job that cannot be run, kept or read
@@ -83,6 +84,10 @@ class BridgeError(ModelError):
 
 class LensError(ModelError):
     """A tuned lens that is not there, cannot be read, or belongs to another model."""
+
+
+class DictionaryError(ModelError):
+    """A sparse dictionary that is missing, damaged, or of another model or site."""
 
 
 class ShelfError(ExplorerError):

@@ -20,6 +20,7 @@ from explorer.core.errors import StateError
 ResidKind = Literal["resid_pre", "resid_mid", "resid_post"]
 HeadKind = Literal["q", "z", "pattern"]
 KeyValueKind = Literal["k", "v"]
+FeatureKind = Literal["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "z", "transcoder"]
 
 
 @dataclass(frozen=True, order=True)
@@ -103,6 +104,32 @@ class Resid:
 
 
 @dataclass(frozen=True, order=True)
+class Feature:
+    """One feature of a sparse dictionary: how strongly it fires, as far as it is written to the dictionary's place.
+
+    `kind` is the activation that the dictionary takes apart; a transcoder reads the MLP's input and writes its output.
+    """
+
+    layer: int
+    kind: FeatureKind
+    index: int
+    dictionary: str = ""
+    """Which of several dictionaries at this place; empty for the one that is found there first."""
+
+    @property
+    def place(self) -> str:
+        """The dictionary's name on screen: `L14.resid_post`."""
+        return place_name(self.layer, self.kind, self.dictionary)
+
+    def __str__(self) -> str:
+        return f"{self.place}/{self.index}"
+
+
+def place_name(layer: int, kind: str, dictionary: str = "") -> str:
+    return f"L{layer}.{kind}" + (f"@{dictionary}" if dictionary else "")
+
+
+@dataclass(frozen=True, order=True)
 class Embed:
     """Token embedding plus position embedding: the first writer of the residual stream."""
 
@@ -128,7 +155,7 @@ class Logits:
         return "logits"
 
 
-Site = Head | HeadPart | KeyValue | Neuron | AttnOut | MlpOut | Resid
+Site = Head | HeadPart | KeyValue | Neuron | AttnOut | MlpOut | Resid | Feature
 Sender = Embed | Head | AttnOut | MlpOut
 Receiver = HeadPart | KeyValue | MlpIn | Logits
 
@@ -146,16 +173,19 @@ class Edge:
 
 SITE_TYPES: dict[str, type] = {
     type_.__name__: type_
-    for type_ in (Head, HeadPart, KeyValue, Neuron, AttnOut, MlpOut, Resid, Embed, MlpIn, Logits, Edge)
+    for type_ in (Head, HeadPart, KeyValue, Neuron, AttnOut, MlpOut, Resid, Feature, Embed, MlpIn, Logits, Edge)
 }
 """For `core.records.from_record`."""
 
 _NAME = re.compile(r"L(?P<layer>\d{1,4})(?:(?P<type>H|KV|N)(?P<index>\d{1,6}))?(?:\.(?P<kind>[a-z_]+))?")
-_EXAMPLES = "L9H6, L9H6.q, L9KV1.k, L5N17, L5.mlp_out or L0.resid_pre"
+_FEATURE = re.compile(r"L(?P<layer>\d{1,4})\.(?P<kind>[a-z_]+)(?:@(?P<name>[\w.-]{1,64}))?/(?P<index>\d{1,7})")
+_EXAMPLES = "L9H6, L9H6.q, L9KV1.k, L5N17, L5.mlp_out, L0.resid_pre or L5.resid_post/17 (a feature)"
 
 
 def parse_site(name: str) -> Site:
     """The site of a name such as `L23H3`, `L23H3.q`, `L23KV1.k`, `L5N17` or `L5.mlp_out`; `StateError` for other text."""
+    if feature := _FEATURE.fullmatch(name):
+        return _feature(feature)
     match = _NAME.fullmatch(name)
     if match is None:
         raise StateError(f"{name[:40]!r} names no site. Expected names like {_EXAMPLES}.")
@@ -165,6 +195,13 @@ def parse_site(name: str) -> Site:
         return make(kind)
     known = ", ".join(item or "nothing after it" for item in kinds)
     raise StateError(f"{name[:40]!r}: unknown activation {kind!r}. Known: {known}.")
+
+
+def _feature(match: re.Match[str]) -> Feature:
+    known = get_args(FeatureKind)
+    if match["kind"] not in known:
+        raise StateError(f"{match[0][:40]!r}: no dictionary reads {match['kind']}. Known: {', '.join(known)}.")
+    return Feature(int(match["layer"]), cast(FeatureKind, match["kind"]), int(match["index"]), match["name"] or "")
 
 
 def parse_sender(name: str) -> Sender:

@@ -59,6 +59,7 @@ HOOKS: dict[Kind, str] = {
     "z": "attn.hook_z",
     "attn_out": "hook_attn_out",
     "resid_mid": "hook_resid_mid",
+    "mlp_read": "mlp.hook_in",
     "neurons": "mlp.hook_post",
     "mlp_out": "hook_mlp_out",
     "resid_post": "hook_resid_post",

@@ -16,12 +16,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 Kind = Literal[
-    "resid_pre", "q", "k", "v", "pattern", "z", "attn_out", "resid_mid", "neurons", "mlp_out", "resid_post"
+    "resid_pre", "q", "k", "v", "pattern", "z", "attn_out", "resid_mid", "mlp_read", "neurons", "mlp_out", "resid_post"
 ]  # fmt: skip
 """Activations that a forward pass shows, in the order in which a block computes them.
 
 `q`, `z` are [batch, pos, head, d_head], `k`, `v` the same by key-value head (`q` and `k` before head norms and rotation);
-`pattern` [batch, head, dest, source]; `neurons` [batch, pos, d_mlp]; all others [batch, pos, d_model].
+`pattern` [batch, head, dest, source]; `neurons` [batch, pos, d_mlp]; all others [batch, pos, d_model].  `mlp_read` is what
+the MLP's first matrix gets, behind the norm.
 """
 BY_HEAD: tuple[Kind, ...] = ("q", "k", "v", "z")
 Op = Literal["set", "scale", "add"]

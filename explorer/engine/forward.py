@@ -69,11 +69,13 @@ def forward(
     return run_blocks(decoder, Start(0, resid), tape, past)
 
 
-def run_blocks(decoder: Decoder, start: Start, tape: Tape, past: Past | None = None) -> Stream:
-    """All blocks from `start` on."""
+def run_blocks(
+    decoder: Decoder, start: Start, tape: Tape, past: Past | None = None, until: int | None = None
+) -> Stream:
+    """All blocks from `start` on, or those up to layer `until`."""
     resid = start.resid_pre
     turn = rotation(decoder.rotary, tape.offset, resid.shape[1], resid.dtype)
-    for layer in range(start.layer, decoder.n_layers):
+    for layer in range(start.layer, decoder.n_layers if until is None else until + 1):
         resid = run_block(decoder, layer, resid, tape, past, turn)
     return received(resid, tape.arriving.get(("logits", 0)))
 
@@ -117,7 +119,7 @@ def finish_block(decoder: Decoder, layer: int, read: Stream, middle: Stream, tap
     block = decoder.blocks[layer]
     if block.mlp is not None:
         x = received(read, tape.arriving.get(("mlp_in", layer)))
-        x = norm(x, block.norm_mlp, tape.held.get(("mlp", layer)))
+        x = tape("mlp_read", layer, norm(x, block.norm_mlp, tape.held.get(("mlp", layer))))
         hidden = tape("neurons", layer, neurons(block.mlp, x, decoder.activation))
         mlp_out = tape("mlp_out", layer, write_mlp(decoder, layer, hidden))
         send(decoder, tape, "mlp_out", layer, mlp_out)

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from explorer.core.errors import TrainingError
-from explorer.training.recipes import AnyRecipe, LensRecipe, Recipe
+from explorer.training.recipes import AnyRecipe, DictionaryRecipe, LensRecipe, Recipe
 
 Logits = Callable[[Tensor], Tensor]
 CLOSING_RATE = 0.3
@@ -24,7 +24,7 @@ CLIP = 1.0
 class Training:
     """A model on its way: what a checkpoint holds."""
 
-    recipe: AnyRecipe | LensRecipe
+    recipe: AnyRecipe | LensRecipe | DictionaryRecipe
     network: nn.Module
     logits: Logits
     optimisers: list[torch.optim.Optimizer]
@@ -50,7 +50,7 @@ def begin(recipe: Recipe, network: nn.Module, logits: Logits) -> Training:
     )
 
 
-def rate(recipe: AnyRecipe | LensRecipe, step: int) -> float:
+def rate(recipe: AnyRecipe | LensRecipe | DictionaryRecipe, step: int) -> float:
     """Factor of the learning rates: warm-up, flat, then a line down to 2 %; in the closing steps another line, from 0.3."""
     main = recipe.steps - recipe.closing_steps
     if step >= main:

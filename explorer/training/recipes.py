@@ -96,10 +96,40 @@ class LensRecipe:
         return digest_of(self)
 
 
+@dataclass(frozen=True)
+class DictionaryRecipe:
+    """A sparse dictionary of one place: BatchTopK (Bussmann et al. 2024), saved as JumpReLU."""
+
+    key: str
+    place: str
+    """`L14.resid_post`, or `L2.transcoder`."""
+    features: int
+    k: float
+    """Features that fire at a token, on average over a batch."""
+    tokens: int
+    """Distinct tokens to train on, beside a twelfth that is held out."""
+    steps: int
+    row: int = 96
+    """Tokens of a text; a model whose context is shorter gets shorter ones."""
+    batch: int = 2048
+    """Tokens of a step, drawn anew from all."""
+    seed: int = 0
+    written: int = 0
+    """Of these tokens, how many the model writes itself where a file is given."""
+    adam_lr: float = 2e-3
+    warm_up: int = 50
+    decay_from: float = 0.6
+    closing_steps: int = 0
+
+    @property
+    def digest(self) -> str:
+        return digest_of(self)
+
+
 AnyRecipe = Recipe | Tuning
 
 
-def digest_of(recipe: "AnyRecipe | LensRecipe") -> str:
+def digest_of(recipe: "AnyRecipe | LensRecipe | DictionaryRecipe") -> str:
     """SHA-256 of everything in a recipe."""
     return hashlib.sha256(json.dumps(asdict(recipe), sort_keys=True).encode()).hexdigest()
 

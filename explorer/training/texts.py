@@ -110,6 +110,10 @@ def written_rows(model: Model, count: int, length: int, seed: int, progress: Pro
     return rows
 
 
+def is_small_world(model: Model) -> bool:
+    return isinstance(CATALOG.get(model.info.key), TrainedModel)
+
+
 def encode(model: Model, text: str) -> list[int]:
     return list(model.tokenizer(text, add_special_tokens=False).input_ids)
 
@@ -128,7 +132,7 @@ def rows_for(
     if path is not None:
         rows = rows_from_file(model, path, length)
         return f"{path.name}, {rows.numel():,} tokens", rows
-    if isinstance(CATALOG.get(model.info.key), TrainedModel):
+    if is_small_world(model):
         return "documents of the small world", world_rows(model, count, length, seed)
     source = "text that the model wrote itself, at temperature 1, from short openers"
     return source, written_rows(model, count, length, seed, progress)

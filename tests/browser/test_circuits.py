@@ -20,10 +20,22 @@ def graph(page: Page, what: str) -> str:
     return str(page.locator(".ce-graph").get_attribute(f"data-{what}") or "")
 
 
+def standing(page: Page) -> dict[str, float]:
+    """Where the graph lies once nothing above it moves it any more, pixels: what is measured later pushes it down."""
+    before = None
+    while True:
+        settle(page)
+        page.locator(".ce-graph-host").evaluate("host => host.scrollIntoView({ block: 'end' })")
+        box = page.locator(".ce-graph-host").bounding_box()
+        assert box is not None
+        if box == before:
+            return dict(box)
+        before = box
+        page.wait_for_timeout(300)
+
+
 def places(page: Page, what: str = "places") -> dict[str, list[float]]:
-    page.locator(".ce-graph-host").evaluate("host => host.scrollIntoView({ block: 'end' })")
-    box = page.locator(".ce-graph-host").bounding_box()
-    assert box is not None
+    box = standing(page)
     return {name: [box["x"] + x, box["y"] + y] for name, (x, y) in json.loads(graph(page, what)).items()}
 
 

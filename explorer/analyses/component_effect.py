@@ -6,7 +6,8 @@
 
 All signs say the same: above 0 the components help the answer.  The mean is over pairs, its interval a bootstrap over them (Efron &
 Tibshirani 1993).  The control: sets of as many components of the same types, at most `NEIGHBOURS` layers away, at the same positions,
-measured alike (Wang et al. 2022; the rung "intervened" asks for both).
+measured alike (Wang et al. 2022; the rung "intervened" asks for both).  A feature's controls are features of the same dictionary
+that fire on these pairs too.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -22,9 +23,8 @@ from explorer.core.errors import SiteError
 from explorer.core.pairs import ContrastPair
 from explorer.core.places import Place
 from explorer.core.provenance import Provenance
-from explorer.core.sites import AttnOut, Head, HeadPart, KeyValue, MlpOut, Neuron, Resid, Site
-from explorer.engine.contrasts import Contrast, Side, contrasts, objective, objectives
-from explorer.engine.fitting import address
+from explorer.core.sites import AttnOut, Feature, Head, HeadPart, KeyValue, MlpOut, Neuron, Resid, Site
+from explorer.engine.contrasts import Contrast, Side, contrasts, feature_acts, objective, objectives
 from explorer.engine.interventions import Ablate, Intervention, Patch
 from explorer.engine.model import Model
 from explorer.engine.sweep import never
@@ -106,11 +106,14 @@ def component_effect(
     has.
     """
     for place in places:
-        address(place.site, model.info)
+        model.check_site(place.site)
     if not places:
         raise SiteError("Name at least one component, such as L23H3.")
     found = contrasts(model, pairs, interventions, bos)
-    sets = [tuple(places), *matched_sets(model.info, places, controls, seed)]
+    sets = [
+        tuple(places),
+        *matched_sets(places, [pool_of(model, place.site, found) for place in places], controls, seed),
+    ]
     base = [objective(model, base_of(each, manner), each.read) for each in found]
     rows = []
     for number, chosen in enumerate(sets):
@@ -153,10 +156,24 @@ def changed(place: Place, contrast: Contrast, manner: Manner) -> Intervention:
     return Ablate(place.site, "mean", place.positions, (clean, corrupt))
 
 
-def matched_sets(info: ModelInfo, places: Sequence[Place], n: int, seed: int) -> list[tuple[Place, ...]]:
+def pool_of(model: Model, site: Site, found: Sequence[Contrast]) -> list[Site]:
+    """What a site's controls are drawn from; for a feature, those of its dictionary that fire on the pairs."""
+    if not isinstance(site, Feature):
+        return list(alike(site, model.info))
+    fires = set()
+    for each in found:
+        for side in (each.clean, each.corrupt):
+            acts = feature_acts(model, side, site)[1]
+            fires |= set((acts[1:] > 0).any(0).nonzero()[:, 0].tolist())
+    return [replace(site, index=index) for index in sorted(fires)]
+
+
+def matched_sets(
+    places: Sequence[Place], alike: Sequence[Iterable[Site]], n: int, seed: int
+) -> list[tuple[Place, ...]]:
     """Up to `n` different random sets of the same make, none of which holds one of the places."""
     rng, taken = Random(seed), {place.site for place in places}
-    pools = [[site for site in alike(place.site, info) if site not in taken] for place in places]
+    pools = [[site for site in sites if site not in taken] for sites in alike]
     found: dict[frozenset[Place], tuple[Place, ...]] = {}
     for _ in range(TRIES * n):
         if len(found) == n or not all(pools):

@@ -5,7 +5,7 @@ Each comes from a contrast pair; where noise takes the corrupt prompt's place, f
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -15,10 +15,12 @@ from torch import Tensor
 from explorer.core.errors import AnswerError, NotFiniteError, PairError, SiteError
 from explorer.core.pairs import ContrastPair
 from explorer.core.places import Place
-from explorer.engine.edits import AnyEdit, Edit, Kind, Tape, part
+from explorer.core.sites import Feature
+from explorer.engine.edits import AnyEdit, Edit, FeatureEdit, Kind, Tape, part
 from explorer.engine.fitting import address
 from explorer.engine.interventions import Noise, Stack, as_stack
 from explorer.engine.model import Model
+from explorer.models.dictionary import Dictionary
 from explorer.prompts.pairs import check_aligned
 from explorer.prompts.tokens import Bos, Tokens
 
@@ -131,6 +133,9 @@ def values_from(model: Model, side: Side, places: Iterable[Place]) -> list[Edit]
     """Edits that set places to their values in one run."""
     found = []
     for place in places:
+        if isinstance(place.site, Feature):
+            found.append(feature_value(model, side, place.site, place.position))
+            continue
         kind, layer, index = address(place.site, model.info)
         kept = model.activations(side.tokens, side.stack, (kind,)).kept[kind]
         if layer not in kept:
@@ -139,6 +144,22 @@ def values_from(model: Model, side: Side, places: Iterable[Place]) -> list[Edit]
         at = tuple(range(len(tokens))) if place.position is None else (tokens.place(place.position),)
         found.append(Edit(kind, layer, index, at, "set", part(kept[layer][None], kind, index)[0][list(at)]))
     return found
+
+
+def feature_acts(model: Model, side: Side, site: Feature) -> tuple[Dictionary, Float[Tensor, "pos feature"]]:
+    """A feature's dictionary, and how strongly each of its features fires in one run."""
+    dictionary = model.dictionary(site)
+    dictionary.feature(site.index)
+    kind = cast(Kind, dictionary.reads)
+    read = model.activations(side.tokens, side.stack, (kind,)).kept[kind][site.layer]
+    return dictionary, dictionary.encode(dictionary.flat(read))
+
+
+def feature_value(model: Model, side: Side, site: Feature, position: int | None) -> Edit:
+    dictionary, acts = feature_acts(model, side, site)
+    at = tuple(range(len(side.tokens))) if position is None else (side.tokens.place(position),)
+    value = acts[list(at), site.index]
+    return FeatureEdit(cast(Kind, dictionary.writes), site.layer, None, at, "set", value, dictionary, site.index)
 
 
 def run_edited(model: Model, side: Side, edits: Sequence[AnyEdit], wanted: Iterable[Kind] = ()) -> tuple[Tensor, Tape]:

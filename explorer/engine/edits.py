@@ -9,11 +9,13 @@ import copy
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from explorer.models.dictionary import Dictionary
 
 Kind = Literal[
     "resid_pre", "q", "k", "v", "pattern", "z", "attn_out", "resid_mid", "mlp_read", "neurons", "mlp_out", "resid_post"
@@ -53,8 +55,11 @@ class Edit:
     value: Tensor | float = 0.0
     """A number, or rows [1 or len(positions), width] (no width for a neuron)."""
 
-    def apply(self, activation: Tensor, offset: int = 0) -> Tensor:
-        """A changed copy of the activation, whose first position is number `offset` of the text."""
+    def apply(self, activation: Tensor, offset: int = 0, read: Tensor | None = None) -> Tensor:
+        """A changed copy of the activation, whose first position is number `offset` of the text.
+
+        `read` is what a feature's dictionary reads, where that is another activation.
+        """
         changed = activation.clone()
         target = part(changed, self.kind, self.index)
         length = target.shape[1]
@@ -96,6 +101,36 @@ class Edit:
     @property
     def address(self) -> tuple[Kind, int, int | None, tuple[int, ...] | None, Op]:
         return self.kind, self.layer, self.index, self.positions, self.op
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureEdit(Edit):
+    """Change how strongly one feature of a dictionary fires: x' = x + (a' − a) · its decoder row.
+
+    What the dictionary does not explain stays as it is.  `kind` is what it writes; a value has no width.
+    """
+
+    dictionary: Dictionary | None = None
+    feature: int = 0
+
+    @property
+    def reads(self) -> tuple[Kind, int]:
+        assert self.dictionary is not None
+        return cast(Kind, self.dictionary.reads), self.dictionary.layer
+
+    def apply(self, activation: Tensor, offset: int = 0, read: Tensor | None = None) -> Tensor:
+        dictionary = self.dictionary
+        assert dictionary is not None
+        source = dictionary.flat(activation if read is None else read)
+        before = dictionary.encode(source)[..., self.feature]
+        plain = Edit("neurons", self.layer, None, self.positions, self.op, self.value)
+        change = (plain.apply(before, offset) - before)[..., None] * dictionary.scale(source)
+        return activation + (change * dictionary.decoder[self.feature].to(activation)).view_as(activation)
+
+    @property
+    def address(self) -> tuple[Kind, int, int | None, tuple[int, ...] | None, Op]:
+        assert self.dictionary is not None
+        return self.kind, hash((self.dictionary.identity, self.feature)), self.layer, self.positions, self.op
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +181,8 @@ class Tape:
         self.offset = offset
         self.kept: dict[Kind, dict[int, Tensor]] = {kind: {} for kind in wanted}
         self.visited: set[tuple[Kind, int]] = set()
+        self.read: dict[tuple[Kind, int], Tensor | None] = {}
+        """What dictionaries read whose features are changed where another activation is written."""
         self.edits: dict[tuple[Kind, int], list[Edit]] = defaultdict(list)
         self.outgoing: dict[tuple[SenderKind, int], list[EdgeEdit]] = defaultdict(list)
         self.arriving: dict[tuple[ReceiverKind, int], dict[int | None, Tensor]] = defaultdict(dict)
@@ -154,6 +191,8 @@ class Tape:
         for edit in edits:
             if isinstance(edit, Edit):
                 self.edits[edit.kind, edit.layer].append(edit)
+                if isinstance(edit, FeatureEdit) and edit.reads != (edit.kind, edit.layer):
+                    self.read[edit.reads] = None
             else:
                 self.outgoing[edit.sender, edit.layer].append(edit)
 
@@ -164,7 +203,7 @@ class Tape:
         return shifted
 
     def needs(self, kind: Kind, layer: int) -> bool:
-        return kind in self.kept or (kind, layer) in self.edits
+        return kind in self.kept or (kind, layer) in self.edits or (kind, layer) in self.read
 
     def missed(self) -> list[Edit]:
         """Edits whose activation never came by: the model has none."""
@@ -178,7 +217,10 @@ class Tape:
     def __call__(self, kind: Kind, layer: int, value: Tensor) -> Tensor:
         self.visited.add((kind, layer))
         for edit in self.edits.get((kind, layer), ()):
-            value = edit.apply(value, self.offset)
+            read = self.read.get(edit.reads) if isinstance(edit, FeatureEdit) else None
+            value = edit.apply(value, self.offset, read)
+        if (kind, layer) in self.read:
+            self.read[kind, layer] = value
         if kind in self.kept:
             self.kept[kind][layer] = value
         return value

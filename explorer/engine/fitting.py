@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from explorer.core.sites import (
     AttnOut,
     Edge,
     Embed,
+    Feature,
     Head,
     HeadPart,
     KeyValue,
@@ -24,9 +25,21 @@ from explorer.core.sites import (
     Sender,
     Site,
 )
-from explorer.engine.edits import BY_HEAD, AnyEdit, EdgeEdit, Edit, Kind, ReceiverKind, SenderKind, part
+from explorer.engine.edits import (
+    BY_HEAD,
+    AnyEdit,
+    EdgeEdit,
+    Edit,
+    FeatureEdit,
+    Kind,
+    Op,
+    ReceiverKind,
+    SenderKind,
+    part,
+)
 from explorer.engine.interventions import (
     Ablate,
+    Clamp,
     EdgeAblate,
     EdgeIntervention,
     EdgePatch,
@@ -40,12 +53,14 @@ from explorer.engine.interventions import (
     Steer,
     replaces,
 )
+from explorer.models.dictionary import Dictionary
 from explorer.models.info import ModelInfo
 from explorer.prompts.tokens import Tokens
 
 Reference = Callable[[str, Kind, int], Tensor]
 """Activation [pos, ...] of `kind` at `layer` when a text is run without interventions."""
 Address = tuple[Kind, int, int | None]
+Where = Address | Feature
 
 
 @dataclass(frozen=True)
@@ -57,11 +72,29 @@ class Fitting:
     reference: Reference
     embedding_sd: Callable[[], float]
     """Of all entries of the token embeddings, as the stream gets them."""
+    dictionary: Callable[[Feature], Dictionary]
 
-    def values(self, text: str, address: Address) -> Tensor:
-        """A site's values [pos, width] on a reference prompt."""
-        kind, layer, index = address
+    def where(self, site: Site) -> Where:
+        return site if isinstance(site, Feature) else address(site, self.info)
+
+    def values(self, text: str, where: Where) -> Tensor:
+        """A site's values [pos, width] on a reference prompt; [pos] of a neuron or feature."""
+        if isinstance(where, Feature):
+            found = self.dictionary(where)
+            read = self.reference(text, cast(Kind, found.reads), where.layer)
+            return found.encode(found.flat(read))[:, where.index]
+        kind, layer, index = where
         return part(self.reference(text, kind, layer)[None], kind, index)[0]
+
+    def edit(
+        self, where: Where, positions: tuple[int, ...] | None, op: Op = "set", value: Tensor | float = 0.0
+    ) -> Edit:
+        if not isinstance(where, Feature):
+            return Edit(*where, positions, op, value)
+        found = self.dictionary(where)
+        found.feature(where.index)
+        kind = cast(Kind, found.writes)
+        return FeatureEdit(kind, where.layer, None, positions, op, value, found, where.index)
 
 
 def compile_edits(
@@ -70,9 +103,10 @@ def compile_edits(
     tokens: Tokens,
     reference: Reference,
     embedding_sd: Callable[[], float],
+    dictionary: Callable[[Feature], Dictionary],
 ) -> tuple[AnyEdit, ...]:
     """Edits of a stack on one prompt; raises `SiteError` or `InterventionError` for what does not fit."""
-    fitting = Fitting(info, tokens, reference, embedding_sd)
+    fitting = Fitting(info, tokens, reference, embedding_sd, dictionary)
     edits: list[AnyEdit] = []
     for item in stack:
         if isinstance(item, OnlyEdges):
@@ -89,13 +123,13 @@ def compile_edits(
 
 
 def compile_edit(item: SiteIntervention, fitting: Fitting) -> Edit:
-    kind, layer, index = where = address(item.site, fitting.info)
+    where = fitting.where(item.site)
     positions = resolve_positions(item, len(fitting.tokens))
     match item:
         case Ablate(how="zero"):
-            return Edit(kind, layer, index, positions)
+            return fitting.edit(where, positions)
         case Ablate(how="mean"):
-            return Edit(kind, layer, index, positions, "set", mean_value(item, fitting, where))
+            return fitting.edit(where, positions, "set", mean_value(item, fitting, where))
         case Ablate(how="resample"):
             return copied(item, fitting, where, positions, one_reference(item))
         case Patch(source=source):
@@ -104,24 +138,30 @@ def compile_edit(item: SiteIntervention, fitting: Fitting) -> Edit:
             return copied(item, fitting, where, positions, fitting.tokens.text)
         case Scale(factor=factor):
             check_finite(item, [factor])
-            return Edit(kind, layer, index, positions, "scale", float(factor))
+            return fitting.edit(where, positions, "scale", float(factor))
+        case Clamp(value=value):
+            check_finite(item, [value])
+            return fitting.edit(where, positions, "set", float(value))
         case Noise():
-            return Edit(kind, layer, index, *noise(item, fitting, positions))
+            return fitting.edit(where, *noise(item, fitting, positions))
         case Steer():
-            return Edit(kind, layer, index, positions, "add", steering(item, fitting.info, where))
+            return fitting.edit(where, positions, "add", steering(item, fitting.info, where))
     raise InterventionError(f"Unknown ablation {item.how!r}: choose zero, mean or resample.")
 
 
 def copied(
-    item: SiteIntervention, fitting: Fitting, where: Address, positions: tuple[int, ...] | None, text: str
+    item: SiteIntervention, fitting: Fitting, where: Where, positions: tuple[int, ...] | None, text: str
 ) -> Edit:
     """Set the site to its values on another prompt, position by position."""
-    kind, layer, index = where
     other = fitting.values(text, where)
     places = tuple(range(len(fitting.tokens))) if positions is None else positions
-    whole = positions is None or kind == "pattern"
+    whole = positions is None or is_pattern(where)
     check_lengths(item, len(fitting.tokens), len(other), places, whole)
-    return Edit(kind, layer, index, places, "set", other[list(places)])
+    return fitting.edit(where, places, "set", other[list(places)])
+
+
+def is_pattern(where: Where) -> bool:
+    return not isinstance(where, Feature) and where[0] == "pattern"
 
 
 def one_reference(item: Ablate | EdgeAblate) -> str:
@@ -130,9 +170,9 @@ def one_reference(item: Ablate | EdgeAblate) -> str:
     return item.reference[0]
 
 
-def mean_value(item: Ablate | EdgeAblate, fitting: Fitting, where: Address) -> Tensor:
+def mean_value(item: Ablate | EdgeAblate, fitting: Fitting, where: Where) -> Tensor:
     """[1, width] mean over all positions of the reference prompts."""
-    if where[0] == "pattern":
+    if is_pattern(where):
         raise InterventionError(
             f"{item}: rows of a pattern look at different numbers of sources, so they have no mean. "
             "Zero it, resample it from a prompt of equal length, or freeze it."
@@ -141,9 +181,9 @@ def mean_value(item: Ablate | EdgeAblate, fitting: Fitting, where: Address) -> T
     return torch.cat([fitting.values(text, where) for text in texts]).mean(0, keepdim=True)
 
 
-def steering(item: Steer, info: ModelInfo, where: Address) -> Tensor:
+def steering(item: Steer, info: ModelInfo, where: Where) -> Tensor:
     """[1, width] of coefficient · vector."""
-    kind, _, index = where
+    kind, _, index = ("neurons", where.layer, where.index) if isinstance(where, Feature) else where
     if isinstance(item.site, Head):
         raise InterventionError(
             f"{item}: a head's write is steered in the d_model space of L{item.site.layer}.attn_out, or in its own "
@@ -338,6 +378,8 @@ def address(site: Site, info: ModelInfo) -> Address:
     if isinstance(site, MlpOut | Neuron) and not info.d_mlp:
         raise SiteError(f"{site}: {info.title} has none, it is attention alone.")
     match site:
+        case Feature(layer):
+            raise SiteError(f"{site}: features are changed one by one, here whole activations are.")
         case Head(layer, head):
             return "z", layer, among(head, info.n_heads, "heads")
         case HeadPart(layer, head, part_kind):

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from explorer.core.errors import InterventionError
 from explorer.core.pairs import ContrastPair
 from explorer.core.places import PlacedEdge
-from explorer.core.sites import SITE_TYPES, Edge, Resid, Site
+from explorer.core.sites import SITE_TYPES, Edge, Feature, Resid, Site
 
 AblationKind = Literal["zero", "mean", "resample"]
 
@@ -76,7 +76,8 @@ class Scale:
 class Steer:
     """Add `coefficient · vector` to a site's value (activation addition, Turner et al. 2023).
 
-    `vector` is as wide as the site: d_model for the stream, attn_out and mlp_out; d_head for q, k, v and z; 1 for a neuron.
+    `vector` is as wide as the site: d_model for the stream, attn_out and mlp_out; d_head for q, k, v and z; 1 for a neuron or a
+    feature, whose decoder row is added so many times.
     """
 
     site: Site
@@ -101,6 +102,18 @@ class Freeze:
 
     def __str__(self) -> str:
         return f"freeze {self.site}{in_words(self.positions)}"
+
+
+@dataclass(frozen=True)
+class Clamp:
+    """Set how strongly a feature fires, in units of its activation (Templeton et al. 2024, Scaling Monosemanticity)."""
+
+    site: Feature
+    value: float
+    positions: tuple[int, ...] | None = None
+
+    def __str__(self) -> str:
+        return f"clamp {self.site} to {self.value:g}{in_words(self.positions)}"
 
 
 @dataclass(frozen=True)
@@ -179,13 +192,13 @@ class OnlyEdges:
         return f"only {len(self.edges):,} edges, {self.how} the rest"
 
 
-SiteIntervention = Ablate | Patch | Scale | Steer | Freeze | Noise
+SiteIntervention = Ablate | Patch | Scale | Steer | Freeze | Clamp | Noise
 EdgeIntervention = EdgePatch | EdgeAblate
 Intervention = SiteIntervention | EdgeIntervention | OnlyEdges
 Stack = tuple[Intervention, ...]
 TYPES: dict[str, type] = SITE_TYPES | {
     type_.__name__: type_
-    for type_ in (Ablate, Patch, Scale, Steer, Freeze, Noise, EdgePatch, EdgeAblate, OnlyEdges, PlacedEdge)
+    for type_ in (Ablate, Patch, Scale, Steer, Freeze, Clamp, Noise, EdgePatch, EdgeAblate, OnlyEdges, PlacedEdge)
 }
 """For `core.records.from_record`."""
 
@@ -203,7 +216,7 @@ def as_stack(interventions: Any) -> tuple[Intervention, ...]:
 
 def replaces(item: Intervention) -> bool:
     """Whether an intervention sets its site's value, whatever it was."""
-    return isinstance(item, Ablate | Patch | Freeze)
+    return isinstance(item, Ablate | Patch | Freeze | Clamp)
 
 
 def uses_own_values(item: Intervention) -> bool:
@@ -229,6 +242,12 @@ def covers(later: Intervention, item: Intervention) -> bool:
     if isinstance(later, edges) or isinstance(item, edges) or later.site != item.site:
         return False
     return later.positions is None or (item.positions is not None and set(item.positions) <= set(later.positions))
+
+
+def features_of(stack: Iterable[Intervention]) -> tuple[Feature, ...]:
+    """Every feature that a stack acts on."""
+    edges = EdgeIntervention | OnlyEdges
+    return tuple(item.site for item in stack if not isinstance(item, edges) and isinstance(item.site, Feature))
 
 
 def prompts_of(stack: Iterable[Intervention]) -> tuple[str, ...]:

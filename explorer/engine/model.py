@@ -14,14 +14,17 @@ from tqdm.auto import tqdm
 
 from explorer.core.errors import BridgeError, ModelError, NotFiniteError, SiteError
 from explorer.core.provenance import Provenance
+from explorer.core.sites import Feature, Site
 from explorer.engine.backends import Backend, Bridge, Engine, largest_difference
 from explorer.engine.cache import ByteCache
 from explorer.engine.edits import AnyEdit, Kind, Tape, first_layer
-from explorer.engine.fitting import compile_edits
+from explorer.engine.fitting import address, compile_edits
 from explorer.engine.forward import Start
-from explorer.engine.interventions import Intervention, OnlyEdges
+from explorer.engine.interventions import Intervention, OnlyEdges, features_of
 from explorer.models.adapter import boot_bridge
 from explorer.models.decoder import Decoder
+from explorer.models.dictionary import Dictionary
+from explorer.models.dictionary_files import find_dictionary, in_double, parse_place
 from explorer.models.families import UnsupportedError, read_decoder
 from explorer.models.info import LoadedWeights, ModelInfo, Progress, SelfCheck
 from explorer.models.loading import DType, load_weights
@@ -115,7 +118,8 @@ class Model:
 
     def run_key(self, tokens: Tokens, interventions: tuple[Intervention, ...] = ()) -> tuple[Hashable, ...]:
         """Under which the cache holds a run."""
-        return self.identity, tuple(tokens.ids), tokens.bos, interventions
+        dictionaries = tuple(self.dictionary(site).identity for site in features_of(interventions))
+        return self.identity, tuple(tokens.ids), tokens.bos, interventions, dictionaries
 
     def remember(self, key: tuple[Hashable, ...], make: Callable[[], Any], size: Callable[[Any], int]) -> Any:
         """A value of this model from the shared cache, made if it is not there; `size` tells its bytes."""
@@ -196,7 +200,23 @@ class Model:
         def value(text: str, kind: Kind, layer: int) -> Tensor:
             return self._value(text, tokens, kind, layer)
 
-        return compile_edits(interventions, self.info, tokens, value, lambda: self.embedding_sd)
+        return compile_edits(interventions, self.info, tokens, value, lambda: self.embedding_sd, self.dictionary)
+
+    def check_site(self, site: Site) -> None:
+        """`SiteError` or `DictionaryError` unless this model has the site."""
+        if isinstance(site, Feature):
+            self.dictionary(site).feature(site.index)
+        else:
+            address(site, self.info)
+
+    def dictionary(self, place: Feature | str) -> Dictionary:
+        """The sparse dictionary of a feature, or of a place such as `L14.resid_post`; `DictionaryError` where there is none."""
+        if isinstance(place, Feature):
+            found = find_dictionary(self.info, place.layer, place.kind, place.dictionary)
+        else:
+            found = find_dictionary(self.info, *parse_place(place))
+        dtype: torch.dtype = getattr(torch, self.info.dtype)
+        return found if dtype != torch.float64 else in_double(found)
 
     def _value(self, text: str, like: Tokens, kind: Kind, layer: int) -> Tensor:
         """An activation of a reference prompt, run without interventions."""

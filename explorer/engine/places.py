@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from explorer.engine.backends import Engine
@@ -57,6 +57,13 @@ def pair_at(
     return source, found[1] if len(found) > 1 else source
 
 
+def usable(rows: Rows, bos: int | None) -> Bool[Tensor, "row pos"]:
+    """Where dictionaries are trained, measured and indexed: all but each row's first token and every BOS."""
+    mask = torch.ones_like(rows, dtype=torch.bool)
+    mask[:, 0] = False
+    return mask if bos is None else mask & (rows != bos)
+
+
 class Replaced(Tape):
     """A run in which a place's activation is `change(what is read there, the activation)`."""
 
@@ -64,15 +71,15 @@ class Replaced(Tape):
         super().__init__((), ())
         self.reads, self.writes = places[0], places[-1]
         self.change = change
-        self.read: Tensor | None = None
+        self.source: Tensor | None = None
 
     def needs(self, kind: Kind, layer: int) -> bool:
         return (kind, layer) in (self.reads, self.writes)
 
     def __call__(self, kind: Kind, layer: int, value: Tensor) -> Tensor:
         if (kind, layer) == self.reads:
-            self.read = value
+            self.source = value
         if (kind, layer) != self.writes:
             return value
-        assert self.read is not None
-        return self.change(self.read, value)
+        assert self.source is not None
+        return self.change(self.source, value)

@@ -125,7 +125,8 @@ class Dictionary:
     def scale(self, x: Float[Tensor, "*rows d_in"]) -> Float[Tensor, "*rows one"] | float:
         """By what a decoder row counts at an input: 1, but for dictionaries that normalise each input."""
         if self.normed == "constant_norm_rescale":
-            return x.norm(dim=-1, keepdim=True) / self.d_in**0.5
+            size: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+            return size / self.d_in**0.5
         return x.std(-1, keepdim=True) if self.normed == "layer_norm" else 1.0
 
     @cached_property

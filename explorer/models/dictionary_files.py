@@ -11,6 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from explorer.core.errors import DictionaryError
 from explorer.core.sites import FeatureKind, place_name
 from explorer.models.cache import data_directory
@@ -75,6 +77,12 @@ def read_dictionary(folder: Path, info: ModelInfo, name: str = "") -> Dictionary
 def _read(folder: Path, stamps: tuple[int, ...], info: ModelInfo, name: str) -> Dictionary:
     sae = read_folder(folder)
     return checked(sae, info, name, card_of(folder), sha256([folder / WEIGHTS]))
+
+
+@lru_cache(maxsize=4)
+def in_double(dictionary: Dictionary) -> Dictionary:
+    """A copy for models in float64."""
+    return dictionary.to(torch.float64)
 
 
 def checked(sae: Any, info: ModelInfo, name: str, card: dict[str, Any], identity: str) -> Dictionary:

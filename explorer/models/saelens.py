@@ -104,7 +104,7 @@ def transcoder_training() -> Any:
     from sae_lens import BatchTopKTrainingSAE, JumpReLUTranscoderConfig
     from sae_lens.saes.sae import TrainStepInput, TrainStepOutput
 
-    class TranscoderTraining(BatchTopKTrainingSAE):
+    class TranscoderTraining(BatchTopKTrainingSAE):  # type: ignore[misc]
         def __init__(self, config: Any, d_out: int) -> None:
             super().__init__(config)
             self.d_out = d_out
@@ -126,7 +126,7 @@ def transcoder_training() -> Any:
             config = JumpReLUTranscoderConfig(
                 d_in=self.cfg.d_in, d_sae=self.cfg.d_sae, d_out=self.d_out, apply_b_dec_to_input=False
             )
-            return config.to_dict() | {"metadata": metadata}
+            return {**config.to_dict(), "metadata": metadata}
 
     return TranscoderTraining
 

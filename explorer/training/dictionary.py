@@ -15,7 +15,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
@@ -25,7 +25,7 @@ from explorer.core.sites import FeatureKind
 from explorer.engine.backends import Engine
 from explorer.engine.edits import Kind
 from explorer.engine.model import Model
-from explorer.engine.places import pair_at
+from explorer.engine.places import pair_at, usable
 from explorer.models.decoder import Block, Decoder, Linear
 from explorer.models.dictionary import Dictionary, width_of
 from explorer.models.dictionary_files import own_folder, parse_place, read_dictionary
@@ -184,13 +184,6 @@ def own_text(model: Model, recipe: DictionaryRecipe, count: int, tell: Progress)
     return parts[0][0], torch.cat([rows for _, rows in parts])
 
 
-def usable(rows: Int[Tensor, "row pos"], bos: int | None) -> Bool[Tensor, "row pos"]:
-    """Where a dictionary is trained and measured: all but each row's first token and every BOS."""
-    mask = torch.ones_like(rows, dtype=torch.bool)
-    mask[:, 0] = False
-    return mask if bos is None else mask & (rows != bos)
-
-
 def finish_stage(
     model: Model, recipe: DictionaryRecipe, stage: Stage, rows: Tensor, work: Path, tell: Progress, watch: Any
 ) -> Training:
@@ -232,7 +225,7 @@ def begin(recipe: DictionaryRecipe, info: ModelInfo, store: Store) -> Training:
 
 
 def unit(rows: Tensor) -> Tensor:
-    return rows / rows.norm(dim=-1, keepdim=True).clamp_min(1e-6)
+    return torch.nn.functional.normalize(rows, dim=-1, eps=1e-6)
 
 
 def advance(training: Training, store: Store) -> float:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from explorer.engine.backends import Engine
 from explorer.engine.model import Model
-from explorer.engine.places import Replaced, places_of, source_and_target
+from explorer.engine.places import Replaced, places_of, source_and_target, usable
 from explorer.models.dictionary import Dictionary
 from explorer.models.dictionary_files import CARD
 from explorer.models.info import Progress
@@ -77,8 +77,6 @@ def quality(
     model: Model, dictionary: Dictionary, rows: Int[Tensor, "row pos"], engine: Engine | None = None
 ) -> Quality:
     """Measure on rows of tokens (their first and every BOS left out); losses in nats a token."""
-    from explorer.training.dictionary import usable
-
     runtime = engine or model.runtime
     bos = model.tokenizer.bos_token_id
     mean = mean_target(model, dictionary, rows, engine)
@@ -92,7 +90,7 @@ def quality(
         lambda read, value: torch.zeros_like(value),
         lambda read, value: mean.expand_as(value.flatten(2)).view_as(value),
     ]
-    for chunk in rows.split(CHUNK):
+    for chunk in torch.split(rows, CHUNK):
         keep = usable(chunk, bos)
         source, target = (values[keep] for values in source_and_target(model, dictionary, chunk, engine))
         acts = dictionary.encode(source)
@@ -106,8 +104,6 @@ def quality(
 
 
 def mean_target(model: Model, dictionary: Dictionary, rows: Tensor, engine: Engine | None) -> Tensor:
-    from explorer.training.dictionary import usable
-
     keep = usable(rows[:32], model.tokenizer.bos_token_id)
     target = source_and_target(model, dictionary, rows[:32], engine)[1]
     return target[keep].mean(0)

@@ -14,7 +14,7 @@ from explorer.training.card import measure, write_card
 from explorer.training.corpus import Corpus, batch, build_corpus
 from explorer.training.networks import make_network, write_network
 from explorer.training.optimise import Training, advance, begin, restore, save
-from explorer.training.recipes import RECIPES, TUNINGS, LensRecipe, Recipe, Tuning
+from explorer.training.recipes import RECIPES, TUNINGS, DictionaryRecipe, LensRecipe, Recipe, Tuning
 from explorer.training.tuning import begin_tuning, lessons, write_difference
 
 CHECKPOINT = Path("checkpoint", "state.safetensors")
@@ -87,7 +87,7 @@ def corpus_of(recipe: Recipe | Tuning, tokenizer: Any) -> Corpus:
 
 def run_steps(training: Training, corpus: Corpus, checkpoint: Path, last: int) -> None:
     recipe = training.recipe
-    assert not isinstance(recipe, LensRecipe)
+    assert not isinstance(recipe, LensRecipe | DictionaryRecipe)
     with tqdm(total=recipe.steps, initial=training.step, desc=recipe.key, disable=None, unit="step") as bar:
         while training.step < last:
             loss = advance(training, batch(corpus, recipe, training.step))

@@ -74,8 +74,9 @@ def test_matched_sets_are_alike_different_and_never_hold_the_claim(tiny_models) 
     info = tiny_models["llama"].info
     for names in (["L1H0"], ["L0H1", "L1H2"], ["L1.mlp_out"], ["L0N3"], ["L1KV0.v"], ["L1H0.z@3"], ["L1.resid_post@2"]):
         places = [parse_place(name) for name in names]
-        sets = matched_sets(info, places, 30, 1)
-        assert sets == matched_sets(info, places, 30, 1) and len({frozenset(each) for each in sets}) == len(sets)
+        pools = [list(alike(place.site, info)) for place in places]
+        sets = matched_sets(places, pools, 30, 1)
+        assert sets == matched_sets(places, pools, 30, 1) and len({frozenset(each) for each in sets}) == len(sets)
         for each in sets:
             assert not {place.site for place in each} & {place.site for place in places}
             assert [type(one.site) for one in each] == [type(other.site) for other in places]

@@ -79,7 +79,9 @@ class FeatureIndex:
     @cached_property
     def totals(self) -> dict[str, np.ndarray]:
         """`count`, `total` and `largest` of every feature."""
-        parts = {name: np.stack([shard.get_tensor(name) for shard in self.shards]) for name in ("count", "total", "largest")}
+        parts = {
+            name: np.stack([shard.get_tensor(name) for shard in self.shards]) for name in ("count", "total", "largest")
+        }
         return {"count": parts["count"].sum(0), "total": parts["total"].sum(0), "largest": parts["largest"].max(0)}
 
     @property
@@ -108,7 +110,12 @@ class FeatureIndex:
         count = self.totals["count"]
         mean = np.divide(self.totals["total"], count, out=np.zeros(len(count)), where=count > 0)
         return pd.DataFrame(
-            {"feature": np.arange(len(count)), "density": count / self.n_tokens, "mean": mean, "largest": self.totals["largest"]}
+            {
+                "feature": np.arange(len(count)),
+                "density": count / self.n_tokens,
+                "mean": mean,
+                "largest": self.totals["largest"],
+            }
         )
 
     def by_token(self, token: int, n: int = 20) -> pd.DataFrame:
@@ -171,12 +178,22 @@ def feature_index(
     dictionary = model.dictionary(place)
     folder = folder or index_folder(model, dictionary)
     tell = progress or (lambda fraction, stage: None)
-    about = {"place": dictionary.place, "dictionary": dictionary.identity, "features": dictionary.n_features}
+    about: dict[str, Any] = {
+        "place": dictionary.place,
+        "dictionary": dictionary.identity,
+        "features": dictionary.n_features,
+    }
     about |= {"text": text_digest(text), "wanted": tokens, "seed": seed, "row": min(96, model.info.n_ctx)}
     rows, about = begun(model, folder, about, text, tell)
     per_shard = SHARD_TOKENS // about["row"]
     todo = [number for number in range(-(-len(rows) // per_shard)) if not (folder / shard_name(number)).is_file()]
-    with tqdm(total=len(rows), initial=len(rows) - per_shard * len(todo), desc=f"index of {dictionary.place}", disable=None, unit="row") as bar:
+    with tqdm(
+        total=len(rows),
+        initial=len(rows) - per_shard * len(todo),
+        desc=f"index of {dictionary.place}",
+        disable=None,
+        unit="row",
+    ) as bar:
         for number in todo:
             chunk = rows[number * per_shard : (number + 1) * per_shard]
 
@@ -202,14 +219,16 @@ def text_digest(text: Path | None) -> str:
         raise TrainingError(f"{text} cannot be read ({error.strerror}).") from error
 
 
-def begun(model: Model, folder: Path, about: dict[str, Any], text: Path | None, tell: Progress) -> tuple[Tensor, dict[str, Any]]:
+def begun(
+    model: Model, folder: Path, about: dict[str, Any], text: Path | None, tell: Progress
+) -> tuple[Tensor, dict[str, Any]]:
     """The corpus's rows and the index's record: those that lie there, if they are of the same text and dictionary."""
     path = folder / ABOUT
     if path.is_file():
         old = json.loads(path.read_text(encoding="utf-8"))
         if all(old.get(name) == value for name, value in about.items()):
-            rows = np.memmap(folder / TOKENS, np.uint32, "r").reshape(-1, about["row"])
-            return torch.from_numpy(rows.astype(np.int64)), old
+            kept = np.memmap(folder / TOKENS, np.uint32, "r").reshape(-1, about["row"])
+            return torch.from_numpy(kept.astype(np.int64)), old
         path.unlink()
         for shard in folder.glob("shard-*.safetensors"):
             shard.unlink()
@@ -226,7 +245,11 @@ def begun(model: Model, folder: Path, about: dict[str, Any], text: Path | None, 
 
 @torch.no_grad()
 def make_shard(
-    model: Model, dictionary: Dictionary, rows: Int[Tensor, "row pos"], said: Callable[[int], None], cancelled: Callable[[], bool]
+    model: Model,
+    dictionary: Dictionary,
+    rows: Int[Tensor, "row pos"],
+    said: Callable[[int], None],
+    cancelled: Callable[[], bool],
 ) -> dict[str, np.ndarray] | None:
     """Entries of some rows, by feature; None if cancelled."""
     bos, width = model.tokenizer.bos_token_id, rows.shape[1]
@@ -238,15 +261,14 @@ def make_shard(
         keep = usable(chunk, bos)
         source, _ = source_and_target(model, dictionary, chunk)
         acts = dictionary.encode(source[keep])
-        token, feature = acts.nonzero(as_tuple=True)
+        token, fires = acts.nonzero(as_tuple=True)
         numbers = keep.flatten().nonzero()[:, 0] + begin * width
-        features.append(feature)
+        features.append(fires)
         places.append(numbers[token])
-        values.append(acts[token, feature])
+        values.append(acts[token, fires].float())
         said(min(begin + AT_ONCE, len(rows)))
-    feature, place, value = torch.cat(features), torch.cat(places), torch.cat(values)
-    order = torch.argsort(feature, stable=True)
-    feature, place, value = (part[order].cpu().numpy() for part in (feature, place, value.float()))
+    order = torch.argsort(torch.cat(features), stable=True)
+    feature, place, value = (torch.cat(parts)[order].cpu().numpy() for parts in (features, places, values))
     n = dictionary.n_features
     count = np.bincount(feature, minlength=n)
     largest = np.zeros(n, np.float32)
@@ -265,7 +287,9 @@ def open_index(folder: Path, dictionary: Dictionary) -> FeatureIndex:
     """A finished index of this dictionary; `DictionaryError` where there is none, or it is half written."""
     path = folder / ABOUT
     if not path.is_file():
-        raise DictionaryError(f"{dictionary.place} has no index yet. Build one: circuit-explorer index MODEL --site {dictionary.place}")
+        raise DictionaryError(
+            f"{dictionary.place} has no index yet. Build one: circuit-explorer index MODEL --site {dictionary.place}"
+        )
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
         found = FeatureIndex(folder, about)
@@ -275,5 +299,7 @@ def open_index(folder: Path, dictionary: Dictionary) -> FeatureIndex:
     if about.get("dictionary") != dictionary.identity:
         raise DictionaryError(f"{folder} is the index of another dictionary. Build one of {dictionary.place}.")
     if not complete:
-        raise DictionaryError(f"The index of {dictionary.place} is half written. Build it again: it goes on where it stopped.")
+        raise DictionaryError(
+            f"The index of {dictionary.place} is half written. Build it again: it goes on where it stopped."
+        )
     return found

@@ -47,7 +47,7 @@ class Dictionary:
     name: str = ""
     """Told apart from others at its place by this; empty for the first."""
     identity: str = ""
-    """SHA-256 of its weights."""
+    """SHA-256 of its weights and configuration."""
     card: dict[str, Any] = field(default_factory=dict)
     """How it was trained and what was measured; empty if unknown."""
     centred: bool = False
@@ -125,9 +125,11 @@ class Dictionary:
     def scale(self, x: Float[Tensor, "*rows d_in"]) -> Float[Tensor, "*rows one"] | float:
         """By what a decoder row counts at an input: 1, but for dictionaries that normalise each input."""
         if self.normed == "constant_norm_rescale":
-            size: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-            return size / self.d_in**0.5
-        return x.std(-1, keepdim=True) if self.normed == "layer_norm" else 1.0
+            size: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True) / self.d_in**0.5
+            return size
+        if self.normed == "layer_norm":
+            return torch.std(x, -1, keepdim=True)
+        return 1.0
 
     @cached_property
     def decoder(self) -> Float[Tensor, "feature d_out"]:

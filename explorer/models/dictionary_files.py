@@ -19,7 +19,7 @@ from explorer.models.cache import data_directory
 from explorer.models.dictionary import Dictionary, check_fits, kinds, place_of
 from explorer.models.files import sha256
 from explorer.models.info import ModelInfo
-from explorer.models.saelens import WEIGHTS, read_folder, read_release, save_folder
+from explorer.models.saelens import CONFIG, WEIGHTS, read_folder, read_release, save_folder
 from explorer.models.zoo.shipped import FILES
 
 CARD = "card.json"
@@ -76,7 +76,7 @@ def read_dictionary(folder: Path, info: ModelInfo, name: str = "") -> Dictionary
 @lru_cache(maxsize=16)
 def _read(folder: Path, stamps: tuple[int, ...], info: ModelInfo, name: str) -> Dictionary:
     sae = read_folder(folder)
-    return checked(sae, info, name, card_of(folder), sha256([folder / WEIGHTS]))
+    return checked(sae, info, name, card_of(folder), sha256([folder / WEIGHTS, folder / CONFIG]))
 
 
 @lru_cache(maxsize=4)

@@ -15,6 +15,8 @@ PAGES = (
     ("attribution.py", "Attribution", ":material/balance:"),
     ("patching.py", "Patching", ":material/healing:"),
     ("circuits.py", "Circuits", ":material/account_tree:"),
+    ("features.py", "Features", ":material/grain:"),
+    ("superposition.py", "Superposition", ":material/scatter_plot:"),
     ("tasks.py", "Tasks", ":material/checklist:"),
     ("findings.py", "Findings", ":material/bookmarks:"),
     ("present.py", "Present", ":material/slideshow:"),

@@ -20,27 +20,10 @@ def train_sae(options: argparse.Namespace) -> int:
     return 0
 
 
-ROWS = {
-    "l0": "L0: features that fire at a token",
-    "fve": "fraction of variance explained",
-    "fve_mean_predictor": "  of the mean predictor",
-    "dead": "never fired on these tokens",
-    "ce": "cross-entropy of the model, nats",
-    "ce_dictionary": "  with the dictionary in its place",
-    "ce_zero": "  with the place set to zero",
-    "ce_mean": "  with the place set to its mean",
-    "ce_recovered_zero": "CE recovered, against zero",
-    "ce_recovered_mean": "CE recovered, against the mean",
-    "kl_score": "KL score",
-}
-
-
 def print_card(card: dict[str, Any]) -> None:
+    from explorer.training.dictionary_card import CARD_ROWS, in_words
+
     own, other = card["quality"], card.get("shuffled_weights") or {}
     print(f"{'held-out text':<40} {'dictionary':>12} {'shuffled weights':>18}")
-    for name, words in ROWS.items():
-        print(f"{words:<40} {number(own[name]):>12} {number(other.get(name)):>18}")
-
-
-def number(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.3f}"
+    for name, words in CARD_ROWS.items():
+        print(f"{words:<40} {in_words(own[name]):>12} {in_words(other.get(name)):>18}")

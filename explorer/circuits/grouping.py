@@ -57,7 +57,11 @@ def profiles(circuit: Circuit, names: list[str]) -> Float[np.ndarray, "node part
 def proposed(circuit: Circuit) -> tuple[Group, ...]:
     """Groups of nodes whose edges are alike."""
     names = circuit.components
-    rows = profiles(circuit, names)
+    return communities(names, profiles(circuit, names))
+
+
+def communities(names: list[str], rows: Float[np.ndarray, "node partner"]) -> tuple[Group, ...]:
+    """Groups of nodes whose profiles point the same way."""
     length = np.linalg.norm(rows, axis=1, keepdims=True)
     cosine = (rows @ rows.T) / np.maximum(length * length.T, 1e-12)
     alike = nx.Graph()

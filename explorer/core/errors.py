@@ -17,6 +17,7 @@
     │   ├── LensError            a tuned lens that is missing, damaged or of another model
     │   └── DictionaryError      a sparse dictionary that is missing, damaged, or of another model or site
     ├── TrainingError      a training that cannot begin or go on
+    ├── DescriptionError   a feature's description that cannot be made or scored
     ├── TaskError          a task that is not known, or does not fit a tokenizer
     ├── JobError           a job that cannot be run, kept or read
     ├── ShelfError         presets and history that cannot be kept or read
@@ -88,6 +89,10 @@ class LensError(ModelError):
 
 class DictionaryError(ModelError):
     """A sparse dictionary that is missing, damaged, or of another model or site."""
+
+
+class DescriptionError(ExplorerError):
+    """A description of a feature that cannot be made or scored: an API that fails, a feature that hardly fires."""
 
 
 class ShelfError(ExplorerError):

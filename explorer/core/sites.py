@@ -126,7 +126,7 @@ class Feature:
 
 
 def place_name(layer: int, kind: str, dictionary: str = "") -> str:
-    return f"L{layer}.{kind}" + (f"@{dictionary}" if dictionary else "")
+    return f"L{layer}.{kind}" + (f"~{dictionary}" if dictionary else "")
 
 
 @dataclass(frozen=True, order=True)
@@ -178,7 +178,7 @@ SITE_TYPES: dict[str, type] = {
 """For `core.records.from_record`."""
 
 _NAME = re.compile(r"L(?P<layer>\d{1,4})(?:(?P<type>H|KV|N)(?P<index>\d{1,6}))?(?:\.(?P<kind>[a-z_]+))?")
-_FEATURE = re.compile(r"L(?P<layer>\d{1,4})\.(?P<kind>[a-z_]+)(?:@(?P<name>[\w.-]{1,64}))?/(?P<index>\d{1,7})")
+_FEATURE = re.compile(r"L(?P<layer>\d{1,4})\.(?P<kind>[a-z_]+)(?:~(?P<name>[\w.-]{1,64}))?/(?P<index>\d{1,7})")
 _EXAMPLES = "L9H6, L9H6.q, L9KV1.k, L5N17, L5.mlp_out, L0.resid_pre or L5.resid_post/17 (a feature)"
 
 

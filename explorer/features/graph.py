@@ -28,7 +28,7 @@ from explorer.core.errors import DictionaryError
 from explorer.core.provenance import Provenance
 from explorer.core.sites import Feature
 from explorer.engine.frozen import Frozen, freeze
-from explorer.engine.interventions import as_stack
+from explorer.engine.interventions import Intervention, as_stack
 from explorer.engine.model import Model
 from explorer.models.dictionary import Dictionary
 from explorer.models.info import Progress
@@ -212,11 +212,11 @@ def attribution_graph(
     """
     tokens = model.tokenize(text, bos)
     transcoders = transcoders_of(model)
-    frozen = freeze(model, tokens, as_stack(interventions), transcoders)
+    stack = as_stack(interventions)
+    frozen = freeze(model, tokens, stack, transcoders)
     parts = taken_apart(frozen, transcoders, most)
     ids = tuple(model.single_token(answer) for answer in answers) or likeliest(model, frozen)
-    builder = Builder(frozen, transcoders, parts, ids)
-    return builder.build(progress)
+    return Builder(frozen, transcoders, parts, ids, stack).build(progress)
 
 
 def likeliest(model: Model, frozen: Frozen) -> tuple[int, ...]:
@@ -269,6 +269,7 @@ class Builder:
     transcoders: Sequence[Dictionary]
     parts: Parts
     answers: tuple[int, ...]
+    stack: tuple[Intervention, ...] = ()
 
     def leaves(self) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor]:
         """Embedding and MLPs' writes that derivatives are taken of, and what the MLPs read and the logits read of them."""
@@ -403,7 +404,7 @@ class Builder:
         words = tuple(model.token_text(id_) for id_ in tokens.ids)
         return AttributionGraph(
             tuple(nodes), edges, bias, pre, words, tuple(model.token_text(id_) for id_ in self.answers), self.parts.dropped,
-            model.provenance([tokens]),
+            model.provenance([tokens], self.stack),
         )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Where dictionaries lie, and how one is found: the user's own before those that ship.
 
 A folder is sae-lens' (`cfg.json`, `sae_weights.safetensors`) and, if it was trained here, `card.json`.  It is named as its place,
-`L14.resid_post`, or `L14.resid_post@NAME` for another at the same place.
+`L14.resid_post`, or `L14.resid_post~NAME` for another at the same place.
 """
 
 import json
@@ -23,7 +23,7 @@ from explorer.models.saelens import CONFIG, WEIGHTS, read_folder, read_release, 
 from explorer.models.zoo.shipped import FILES
 
 CARD = "card.json"
-PLACE = re.compile(r"L(\d{1,4})\.([a-z_]+?)(?:@([\w.-]{1,64}))?")
+PLACE = re.compile(r"L(\d{1,4})\.([a-z_]+?)(?:~([\w.-]{1,64}))?")
 SHIPPED = FILES / "dictionaries"
 
 
@@ -44,7 +44,7 @@ def folders(info: ModelInfo) -> dict[str, Path]:
 
 
 def parse_place(text: str) -> tuple[int, FeatureKind, str]:
-    """Layer, kind and name of `L14.resid_post`, `L2.transcoder` or `L14.resid_post@NAME`; also of `resid_post.14`."""
+    """Layer, kind and name of `L14.resid_post`, `L2.transcoder` or `L14.resid_post~NAME`; also of `resid_post.14`."""
     if turned := re.fullmatch(r"([a-z_]+)\.(\d{1,4})", text):
         text = f"L{turned[2]}.{turned[1]}"
     match = PLACE.fullmatch(text)

@@ -71,7 +71,7 @@ def dictionary_recipe(model: Model, site: str, **chosen: Any) -> DictionaryRecip
 
 def site_name(site: str) -> str:
     layer, kind, name = parse_place(site)
-    return f"L{layer}.{kind}" + (f"@{name}" if name else "")
+    return f"L{layer}.{kind}" + (f"~{name}" if name else "")
 
 
 class Learner(nn.Module):

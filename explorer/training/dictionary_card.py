@@ -199,3 +199,24 @@ def rounded(found: Quality) -> dict[str, Any]:
 
 def write_dictionary_card(card: dict[str, Any], folder: Path) -> None:
     (folder / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+
+
+CARD_ROWS = {
+    "l0": "L0: features that fire at a token",
+    "fve": "fraction of variance explained",
+    "fve_mean_predictor": "  of the mean predictor",
+    "dead": "never fired on these tokens",
+    "ce": "cross-entropy of the model, nats",
+    "ce_dictionary": "  with the dictionary in its place",
+    "ce_zero": "  with the place set to zero",
+    "ce_mean": "  with the place set to its mean",
+    "ce_recovered_zero": "CE recovered, against zero",
+    "ce_recovered_mean": "CE recovered, against the mean",
+    "kl_score": "KL score",
+}
+"""What a card says, in words, in this order."""
+
+
+def in_words(value: float | None) -> str:
+    """A number of a card; a dash where it is not defined."""
+    return "–" if value is None else f"{value:,.3f}"

@@ -18,6 +18,7 @@ CHOICES: dict[How, tuple[str, str]] = {
     "freeze": ("Freeze", "Hold it at its value in the run without interventions, whatever the others do."),
     "scale": ("Halve", "Multiply it by 0.5; the factor can be changed on the strip."),
 }
+"""What is offered for any site; features have more (`ui/feature_act.py`)."""
 
 
 def act(

@@ -6,38 +6,68 @@
 it acts on alone, and off.  Version 1 knew fewer of these, so its addresses read as they are.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, get_args
-from urllib.parse import quote, unquote, urlencode
+from urllib.parse import urlencode
 
 from explorer.analyses.lens import LensKind
 from explorer.analyses.path_patching import Between
 from explorer.analyses.token_attribution import TokenBaseline
 from explorer.analyses.weighted_attention import Weighting
-from explorer.circuits.circuit import Group
 from explorer.circuits.edge_scores import Method
-from explorer.circuits.editing import parse_edit
 from explorer.core.errors import ExplorerError, StateError
 from explorer.core.pairs import ContrastPair
-from explorer.core.places import ARROW, parse_edge, parse_place
-from explorer.core.sites import Head, parse_receiver, parse_sender, parse_site
+from explorer.core.places import ARROW, parse_edge
+from explorer.core.sites import parse_receiver, parse_sender, parse_site
 from explorer.engine.interventions import AblationKind
 from explorer.engine.sweep_plan import SweepSite
-from explorer.models.zoo.world import TASKS
 from explorer.plots.attention_figures import GridColor
 from explorer.plots.lens_figures import LensMode
 from explorer.plots.patching_figures import EffectScale
-from explorer.prompts.tokens import Bos, visible
+from explorer.prompts.tokens import Bos
+from explorer.ui.readers import (
+    MAX_PLACES,
+    one_of,
+    read_component,
+    read_count,
+    read_dictionary,
+    read_edits,
+    read_feature,
+    read_graph_groups,
+    read_graph_node,
+    read_groups,
+    read_head,
+    read_heads,
+    read_item,
+    read_job,
+    read_labels,
+    read_method,
+    read_name,
+    read_notes,
+    read_number,
+    read_place,
+    read_places,
+    read_positions,
+    read_switch,
+    read_task,
+    read_text,
+    shown,
+    whole,
+    write_graph_groups,
+    write_groups,
+    write_labels,
+)
 from explorer.ui.state import (
-    PAIR_COUNTS,
+    WITH_NUMBER,
     ActsOn,
     CircuitMode,
     CircuitPairs,
     CircuitView,
     Corruption,
     Entry,
+    FeatureView,
+    FindBy,
     How,
     KeepBy,
     LensOf,
@@ -54,8 +84,7 @@ OLDER = ("1",)
 """Versions whose addresses this one reads whole."""
 RENAMED = {"score": "color"}
 """What older versions called a choice."""
-MAX_TEXT, MAX_ENTRIES, MAX_PINNED, MAX_PLACES = 200_000, 200, 8, 100
-MAX_EDITS, MAX_NAME, MAX_NOTES, MAX_LEARNER = 300, 80, 2_000, 30
+MAX_TEXT, MAX_ENTRIES, MAX_LEARNER = 200_000, 200, 30
 LONGEST_ADDRESS, LEFT_OUT = 12_000, "left_out"
 """Characters of an address that every browser and server takes; and the part that says what is not in it."""
 PAIR_FIELDS = tuple(field.name for field in fields(ContrastPair))
@@ -136,7 +165,7 @@ def write_entry(entry: Entry) -> str:
     parts = [entry.name, entry.how]
     if entry.positions is not None:
         parts.append(",".join(map(str, entry.positions)))
-    if entry.how == "scale":
+    if entry.how in WITH_NUMBER:
         parts.append(f"x{entry.factor!r}")
     if entry.on != "both":
         parts.append(entry.on)
@@ -165,157 +194,13 @@ def read_part(part: str) -> tuple[str, Any]:
     if part in get_args(ActsOn):
         return "on", part
     if part.startswith("x"):
-        return "factor", read_number(part[1:], -100.0, 100.0)
+        return "factor", read_number(part[1:], -1e6, 1e6)
     return "positions", read_positions(part)
-
-
-def read_positions(text: str) -> tuple[int, ...]:
-    numbers = text.split(",")
-    if not all(number.isascii() and number.isdigit() and len(number) <= 6 for number in numbers):
-        raise StateError(f"{shown(text)} is no list of positions such as 3,4")
-    return tuple(sorted({int(number) for number in numbers}))
-
-
-def one_of(choices: Any) -> Callable[[str], Any]:
-    def read(text: str) -> str:
-        if text not in get_args(choices):
-            raise StateError(f"{shown(text)} is not one of {', '.join(get_args(choices))}")
-        return text
-
-    return read
-
-
-def whole(low: int, high: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and low <= int(text[:9]) <= high):
-            raise StateError(f"{shown(text)} is no whole number from {low} to {high}")
-        return int(text)
-
-    return read
-
-
-def read_head(text: str) -> Head:
-    site = parse_site(text)
-    if not isinstance(site, Head):
-        raise StateError(f"{shown(text)} is no head such as L9H6")
-    return site
-
-
-def read_switch(text: str) -> bool:
-    if text not in ("True", "False"):
-        raise StateError(f"{shown(text)} is neither True nor False")
-    return text == "True"
-
-
-def read_component(text: str) -> str:
-    return str(parse_site(text))
-
-
-def read_place(text: str) -> str:
-    return str(parse_place(text))
-
-
-def read_places(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(read_place(name) for name in text.split(",")[:MAX_PLACES]))
-
-
-def read_job(text: str) -> str:
-    if not (text.isascii() and text.isalnum() and len(text) <= 16):
-        raise StateError(f"{shown(text)} is no name of a job or finding")
-    return text
-
-
-def read_name(text: str) -> str:
-    """Of a lesson: the name of its file."""
-    if not re.fullmatch(r"[a-z0-9-]{1,60}", text):
-        raise StateError(f"{shown(text)} is no lesson's name")
-    return text
-
-
-def read_task(text: str) -> str:
-    if text not in TASKS:
-        raise StateError(f"{shown(text)} is no task; known: {', '.join(TASKS)}")
-    return text
-
-
-def read_count(text: str) -> int:
-    if text not in map(str, PAIR_COUNTS):
-        raise StateError(f"{shown(text)} is not one of {', '.join(map(str, PAIR_COUNTS))}")
-    return int(text)
-
-
-def read_number(text: str, low: float, high: float) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not low <= value <= high:
-        raise StateError(f"{shown(text)} is no number from {low:g} to {high:g}")
-    return value
-
-
-def read_heads(text: str) -> tuple[Head, ...]:
-    return tuple(dict.fromkeys(read_head(name) for name in text.split(",")[:MAX_PINNED]))
-
-
-def read_text(text: str) -> str:
-    if len(text) > 200:
-        raise StateError(f"{shown(text)} is longer than 200 characters")
-    return text
-
-
-def read_edits(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(str(parse_edit(part)) for part in text.split(",")[:MAX_EDITS]))
-
-
-def read_method(text: str) -> str:
-    return "by hand" if text == "by hand" else str(one_of(Method)(text))
-
-
-def write_groups(groups: tuple[Group, ...]) -> str:
-    return ",".join(f"{quote(group.name, safe='')}:{'|'.join(group.nodes)}" for group in groups)
-
-
-def read_groups(text: str) -> tuple[Group, ...]:
-    """Groups of `name:L1H0|L2H3,…`, names percent-encoded."""
-    found = []
-    for part in text.split(",")[:MAX_PLACES]:
-        name, _, nodes = part.partition(":")
-        members = tuple(str(parse_sender(node)) for node in nodes.split("|")[:MAX_EDITS])
-        found.append(Group(unquote(name)[:MAX_NAME], members))
-    return tuple(found)
-
-
-def write_labels(labels: tuple[tuple[str, str], ...]) -> str:
-    return ",".join(f"{node}:{quote(label, safe='')}" for node, label in labels)
-
-
-def read_labels(text: str) -> tuple[tuple[str, str], ...]:
-    parts = [part.partition(":") for part in text.split(",")[:MAX_EDITS]]
-    return tuple((str(parse_sender(node)), unquote(label)[:MAX_NAME]) for node, _, label in parts)
-
-
-def read_notes(text: str) -> str:
-    return text[:MAX_NOTES]
-
-
-def read_item(text: str) -> str:
-    """A node, an edge or (behind a colon) a group."""
-    if text.startswith(":"):
-        return text[: MAX_NAME + 1]
-    if ARROW in text:
-        return str(parse_edge(text))
-    return text if text == "logits" else str(parse_sender(text.partition("@")[0]))
 
 
 def last(params: Params, name: str) -> str | None:
     found = params.get(name)
     return found[-1] if found else None
-
-
-def shown(text: str) -> str:
-    """A stranger's text, short and with its white space visible."""
-    return f"“{visible(text[:40])}{'…' if len(text) > 40 else ''}”"
 
 
 READERS: dict[str, Callable[[str], Any]] = {
@@ -369,6 +254,14 @@ READERS: dict[str, Callable[[str], Any]] = {
     "circuit_mode": one_of(CircuitMode),
     "circuit_rest": one_of(AblationKind),
     "circuit_other": one_of(Method),
+    "feature_view": one_of(FeatureView),
+    "dictionary": read_dictionary,
+    "feature": read_feature,
+    "find_by": one_of(FindBy),
+    "feature_find": read_text,
+    "graph_share": whole(1, 100),
+    "graph_node": read_graph_node,
+    "graph_groups": read_graph_groups,
     "sender": lambda text: str(parse_sender(text)),
     "receivers": lambda text: tuple(str(parse_receiver(name)) for name in text.split(",")[:MAX_PLACES] if name),
     "path_mlps": one_of(Between),
@@ -392,5 +285,6 @@ LISTS = ("steps", "pinned", "noise_at", "collected", "circuit", "receivers", "ci
 WRITERS: dict[str, Callable[[Any], str]] = {name: lambda items: ",".join(map(str, items)) for name in LISTS} | {
     "circuit_groups": write_groups,
     "circuit_labels": write_labels,
+    "graph_groups": write_graph_groups,
 }
 """How a choice is written, where `str` would not do."""

@@ -16,11 +16,11 @@ from explorer.findings.finding import Finding
 from explorer.findings.ladder import rung
 from explorer.lessons.lesson import Condition
 from explorer.metrics.objectives import Score
-from explorer.ui.address import read_head
 from explorer.ui.circuit_state import active_entries, chosen_pairs, runs_of
 from explorer.ui.desk import Desk
 from explorer.ui.findings_store import STORE
 from explorer.ui.measures import circuit_on_screen
+from explorer.ui.readers import read_head
 from explorer.ui.state import Entry, Workbench, stack_of
 
 COMPARE: dict[str, Callable[[float, float], bool]] = {

@@ -13,16 +13,18 @@ from explorer.circuits.edge_scores import Method
 from explorer.core.errors import InterventionError
 from explorer.core.pairs import ContrastPair
 from explorer.core.places import ARROW
-from explorer.core.sites import Edge, Head, Site
+from explorer.core.sites import Edge, Feature, Head, Site
 from explorer.engine.interventions import (
     Ablate,
     AblationKind,
+    Clamp,
     EdgeAblate,
     EdgePatch,
     Freeze,
     Intervention,
     Patch,
     Scale,
+    Steer,
     in_words,
     references_of,
 )
@@ -38,7 +40,7 @@ Show = Literal["changed", "baseline", "difference"]
 LensScale = Literal["probability", "logit", "log rank"]
 Side = Literal["clean", "corrupt"]
 ActsOn = Literal["both", "clean", "corrupt"]
-How = Literal["zero", "mean", "resample", "patch", "freeze", "scale"]
+How = Literal["zero", "mean", "resample", "patch", "freeze", "scale", "clamp", "steer"]
 LensOf = Literal["stream", "heads and MLPs"]
 
 PatchView = Literal["Sweep", "Paths", "Mediation", "Dataset"]
@@ -51,12 +53,36 @@ CircuitPairs = Literal["this pair", "a task", "a file"]
 KeepBy = Literal["influence", "edges"]
 CircuitMode = Literal["the model", "only the circuit"]
 
+FeatureView = Literal["On this prompt", "Find", "Feature", "Circuit", "Graph", "Dictionaries"]
+FindBy = Literal["token", "label", "density"]
+
 PAIR_COUNTS = (20, 60, 100, 200, 500)
 """How many pairs of a task can be drawn at once."""
-INPUTS = ("model", "pair", "bos", "entries", "circuit_edits", "circuit_groups", "circuit_labels", "circuit_mode")
+INPUTS = (
+    "model",
+    "pair",
+    "bos",
+    "entries",
+    "circuit_edits",
+    "circuit_groups",
+    "circuit_labels",
+    "circuit_mode",
+    "graph_groups",
+)
 """The fields that decide what is run, and how a circuit was changed by hand; undo, redo and the history follow these."""
 EDGE_HOWS: tuple[How, ...] = ("zero", "mean", "resample", "patch")
 """What can be done to an edge."""
+SITE_HOWS: tuple[How, ...] = (*EDGE_HOWS, "freeze", "scale")
+FEATURE_HOWS: tuple[How, ...] = (*SITE_HOWS, "clamp", "steer")
+WITH_NUMBER: tuple[How, ...] = ("scale", "clamp", "steer")
+"""What needs a number beside it."""
+
+
+def hows_of(site: Site | Edge) -> tuple[How, ...]:
+    """What can be done to a site or edge."""
+    if isinstance(site, Edge):
+        return EDGE_HOWS
+    return FEATURE_HOWS if isinstance(site, Feature) else SITE_HOWS
 
 
 @dataclass(frozen=True)
@@ -70,10 +96,11 @@ class Entry:
     on: ActsOn = "both"
     """The prompts of the pair whose runs it changes."""
     factor: float = 0.5
-    """Of `scale`."""
+    """What `scale` multiplies by, `clamp` sets a feature to, `steer` adds to it."""
 
     def __str__(self) -> str:
-        how = f"× {self.factor:g}" if self.how == "scale" else self.how
+        signs = {"scale": "× ", "clamp": "= ", "steer": "+ "}
+        how = f"{signs[self.how]}{self.factor:g}" if self.how in WITH_NUMBER else self.how
         return f"{self.name} · {how}{in_words(self.positions)}" + ("" if self.on == "both" else f" · {self.on} only")
 
     @property
@@ -94,11 +121,20 @@ class Entry:
                 return Freeze(self.site, self.positions)
             case "scale":
                 return Scale(self.site, self.factor, self.positions)
+            case "clamp" | "steer":
+                return self.on_feature(self.site)
             case "patch":
                 return Patch(self.site, needed(pair, other_side(side), "Patching"), self.positions)
             case "resample":
                 needed(pair, "corrupt", "Resampling")
         return Ablate(self.site, self.how, self.positions, references_of(pair, self.how))
+
+    def on_feature(self, site: Site) -> Intervention:
+        if not isinstance(site, Feature):
+            raise InterventionError(f"Only features of dictionaries are clamped or steered; {site} is none.")
+        if self.how == "clamp":
+            return Clamp(site, self.factor, self.positions)
+        return Steer(site, (1.0,), self.factor, self.positions)
 
     def on_edge(self, edge: Edge, pair: ContrastPair, side: Side) -> Intervention:
         if self.how == "patch":
@@ -213,6 +249,20 @@ class Workbench:
     """What edges outside the circuit carry, where only it is run."""
     circuit_other: Method = "eap"
     """The method that the circuit is compared with."""
+    feature_view: FeatureView = "On this prompt"
+    dictionary: str = ""
+    """The place of the dictionary that the Features page shows, such as L14.resid_post; empty for the first there is."""
+    feature: str = ""
+    """The feature that is open, such as L14.resid_post/17."""
+    find_by: FindBy = "token"
+    feature_find: str = ""
+    """The token or label that is searched for."""
+    graph_share: int = 80
+    """Percent of the influence that an attribution graph shows."""
+    graph_node: str = ""
+    """The node of an attribution graph that is open."""
+    graph_groups: tuple[Group, ...] = ()
+    """Nodes of an attribution graph that are drawn as one."""
     sender: str = ""
     receivers: tuple[str, ...] = ("logits",)
     path_mlps: Between = "recomputed"

@@ -14,11 +14,12 @@ from explorer.metrics.objectives import Score
 from explorer.prompts.tokens import visible
 from explorer.ui import session
 from explorer.ui.html import safe_html, say
-from explorer.ui.state import EDGE_HOWS, ActsOn, Entry, How, Workbench
+from explorer.ui.state import WITH_NUMBER, ActsOn, Entry, How, Workbench, hows_of
 from explorer.ui.terms import help_for
 
 EDITING = "_editing"
 POSITIONS_UP_TO = 200
+NUMBERS: dict[How, str] = {"scale": "Factor", "clamp": "Activation", "steer": "Added activation"}
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def replaced_by(bench: Workbench, problems: dict[Entry, str]) -> dict[int, int]:
 
 def stand_in(entry: Entry) -> Intervention:
     """An intervention on the same activation that replaces it if the entry does, whatever the prompts are."""
-    if entry.how == "scale" or isinstance(entry.site, Edge):
+    if entry.how in ("scale", "steer") or isinstance(entry.site, Edge):
         return entry.intervention(ContrastPair("a", "b"))
     return Ablate(entry.site, "zero", entry.positions)
 
@@ -136,11 +137,9 @@ def editor(strip: Strip, index: int, entry: Entry) -> None:
         return {"key": key, "on_change": take}
 
     with st.container(border=True, key="entry_editor"):
-        st.selectbox(
-            "What it does", EDGE_HOWS if isinstance(entry.site, Edge) else get_args(How), **bound("how", entry.how)
-        )
-        if entry.how == "scale":
-            st.number_input("Factor", -100.0, 100.0, step=0.1, **bound("factor", entry.factor))
+        st.selectbox("What it does", hows_of(entry.site), **bound("how", entry.how))
+        if entry.how in WITH_NUMBER:
+            st.number_input(NUMBERS[entry.how], -1e6, 1e6, step=0.1, **bound("factor", entry.factor))
         st.segmented_control("Acts on", get_args(ActsOn), required=True, **bound("on", entry.on))
         if 0 < len(strip.texts) <= POSITIONS_UP_TO:
             known = range(max(len(strip.texts), *(p + 1 for p in entry.positions or (0,))))

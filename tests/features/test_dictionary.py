@@ -153,7 +153,7 @@ def test_two_dictionaries_at_one_place_are_told_apart(tiny_models, tmp_path: Pat
     model = tiny_models["gpt2"]
     first = added(model, tmp_path / "one", "relu", 1, "resid_post")
     second = add_dictionary(str(write("relu", tmp_path / "two", 32, 1, "resid_post", seed=5)), model.info, name="mine")
-    assert second.place == "L1.resid_post@mine" and list(folders(model.info)) == ["L1.resid_post", "L1.resid_post@mine"]
+    assert second.place == "L1.resid_post~mine" and list(folders(model.info)) == ["L1.resid_post", "L1.resid_post~mine"]
     finals = [
         model.activations(model.tokenize(PROMPT), (Clamp(each.feature(3), 4.0),)).final for each in (first, second)
     ]

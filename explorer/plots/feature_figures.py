@@ -1,0 +1,303 @@
+"""Features on a prompt, attribution graphs and feature circuits as pictures; toy models of superposition."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from explorer.circuits.circuit import Group
+from explorer.features.circuit import FeatureEffects
+from explorer.features.graph import AttributionGraph, Node, Shown
+from explorer.features.steering import DoseResponse
+from explorer.features.superposition import Toy
+from explorer.plots.graph import Graph, GraphEdge, GraphNode
+from explorer.plots.heatmap import Heatmap, Mark
+from explorer.plots.lines import Lines, Series, limits
+from explorer.plots.theme import BLUE, GREEN, GREY, ORANGE, position_label, symmetric_limit, token_label
+
+STEP_X, STEP_Y, ROW_WIDE = 96.0, 86.0, 4
+MOST_EDGES = 1500
+WIDEST, THINNEST = 7.0, 0.8
+
+
+def features_on_prompt(
+    acts: Float[np.ndarray, "pos feature"],
+    chosen: Sequence[int],
+    tokens: Sequence[str],
+    names: Sequence[str],
+    *,
+    difference: bool = False,
+    marked: Sequence[int] = (),
+    selected: tuple[int, int] | None = None,
+) -> Heatmap:
+    """Activations of some features (rows) at every token (columns); with `difference`, changed − baseline."""
+    values = acts[:, list(chosen)].T.astype(float)
+    limit = symmetric_limit(values) if difference else max(1e-6, float(np.nanmax(values, initial=0.0)))
+    hovers = [
+        f"{names[row]}\n{position_label(tokens[column], column)}\n{values[row, column]:+.3f}" if difference
+        else f"{names[row]}\n{position_label(tokens[column], column)}\nactivation {values[row, column]:.3f}"
+        for row in range(len(chosen)) for column in range(len(tokens))
+    ]  # fmt: skip
+    marks = [Mark(row, None, "ablated") for row, index in enumerate(chosen) if index in marked]
+    if selected is not None:
+        marks.append(Mark(*selected, "selected"))
+    return Heatmap(
+        values, -limit if difference else 0.0, limit, "diverging" if difference else "sequential",
+        "changed − baseline" if difference else "activation", "token", "feature",
+        [(number, position_label(text, number)) for number, text in enumerate(tokens)],
+        [(number, name if len(name) <= 34 else name[:33] + "…") for number, name in enumerate(names)],
+        hovers, 90 + 22 * len(chosen), False, marks=marks,
+    )  # fmt: skip
+
+
+def attribution_picture(
+    shown: Shown,
+    labels: Mapping[str, str],
+    selected: str = "",
+    groups: Sequence[Group] = (),
+    marked: frozenset[str] = frozenset(),
+) -> Graph:
+    """A pruned attribution graph: positions along x, layers up; groups are drawn as one node.
+
+    Blue edges raise what they reach, orange ones lower it; width is the share of their target's input.  Errors are grey diamonds of
+    a size that follows their influence.
+    """
+    graph = shown.graph
+    member = {name: f":{group.name}" for group in groups for name in group.nodes}
+    drawn = [number for number in map(int, np.flatnonzero(shown.nodes)) if worth_drawing(shown, number)]
+    ids = {number: member.get(graph.nodes[number].name, graph.nodes[number].name) for number in drawn}
+    totals = np.abs(graph.edges).sum(1)
+    joined: dict[tuple[str, str], float] = {}
+    for target, source in zip(*np.nonzero(shown.edges), strict=True):
+        ends = ids.get(int(source)), ids.get(int(target))
+        if ends[0] is not None and ends[1] is not None and ends[0] != ends[1]:
+            share = graph.edges[target, source] / max(totals[target], 1e-12)
+            joined[ends[0], ends[1]] = joined.get((ends[0], ends[1]), 0.0) + float(share)
+    strongest = sorted(joined.items(), key=lambda item: -abs(item[1]))[:MOST_EDGES]
+    places = laid_out(graph, drawn)
+    nodes, seen = [], set()
+    for number in drawn:
+        id_ = ids[number]
+        if id_ not in seen:
+            seen.add(id_)
+            mine = [other for other in drawn if ids[other] == id_]
+            at = tuple(float(np.mean([places[other][axis] for other in mine])) for axis in (0, 1))
+            nodes.append(node_picture(graph, number, id_, (at[0], at[1]), labels, len(mine), id_ in marked))
+    edges = [
+        GraphEdge(f"{source}->{target}", source, target, THINNEST + (WIDEST - THINNEST) * min(1.0, abs(share)), BLUE if share >= 0 else ORANGE,
+                  f"{source} → {target}\n{share:+.1%} of its input")
+        for (source, target), share in strongest
+    ]  # fmt: skip
+    layers = sorted({graph.nodes[number].layer for number in drawn})
+    rows = [
+        (min(places[number][1] for number in drawn if graph.nodes[number].layer == layer), row_name(graph, layer))
+        for layer in layers
+    ]
+    columns = column_places(graph, drawn)
+    heads = [
+        (float(np.mean(columns[position])), position_label(text, position))
+        for position, text in enumerate(graph.tokens)
+        if position in columns
+    ]
+    height = int(min(900, max(520, STEP_Y * (len(layers) + 1))))
+    return Graph(nodes, edges, rows, heads, {}, selected, height)
+
+
+def worth_drawing(shown: Shown, number: int) -> bool:
+    """Features and logits; tokens and errors that an edge is drawn from."""
+    return shown.graph.nodes[number].kind in ("feature", "logit") or bool(shown.edges[:, number].any())
+
+
+def row_name(graph: AttributionGraph, layer: int) -> str:
+    if layer < 0:
+        return "tokens"
+    return "logits" if any(node.kind == "logit" and node.layer == layer for node in graph.nodes) else f"L{layer}"
+
+
+def column_places(graph: AttributionGraph, drawn: Sequence[int]) -> dict[int, tuple[float, float]]:
+    """Left and right edge of each position's column: as wide as its fullest row needs."""
+    widest: dict[int, int] = {}
+    for position in sorted({graph.nodes[number].position for number in drawn}):
+        counts: dict[int, int] = {}
+        for number in drawn:
+            node = graph.nodes[number]
+            if node.position == position:
+                counts[node.layer] = counts.get(node.layer, 0) + 1
+        widest[position] = min(ROW_WIDE, max(counts.values(), default=1))
+    places, x = {}, 0.0
+    for position, count in widest.items():
+        places[position] = (x, x + STEP_X * (count - 1))
+        x += STEP_X * count
+    return places
+
+
+def laid_out(graph: AttributionGraph, drawn: Sequence[int]) -> dict[int, tuple[float, float]]:
+    columns = column_places(graph, drawn)
+    places: dict[int, tuple[float, float]] = {}
+    top = max(node.layer for node in graph.nodes)
+    cells: dict[tuple[int, int], list[int]] = {}
+    for number in drawn:
+        node = graph.nodes[number]
+        cells.setdefault((node.layer, node.position), []).append(number)
+    for (layer, position), members in cells.items():
+        left = columns[position][0]
+        for place, number in enumerate(sorted(members, key=lambda each: -graph.influence[each])):
+            line, column = divmod(place, ROW_WIDE)
+            places[number] = (left + STEP_X * column, STEP_Y * (top - layer) + 26.0 * line)
+    return places
+
+
+def node_picture(
+    graph: AttributionGraph,
+    number: int,
+    id_: str,
+    at: tuple[float, float],
+    labels: Mapping[str, str],
+    members: int,
+    marked: bool,
+) -> GraphNode:
+    node, influence = graph.nodes[number], float(graph.influence[number])
+    label, hover = texts_of(graph, node, labels)
+    if id_.startswith(":"):
+        label, hover = id_[1:], f"{id_[1:]}: {members} nodes"
+    color = {"feature": BLUE, "error": GREY, "token": GREEN, "logit": ORANGE}[node.kind]
+    size = 30.0 if node.kind != "error" else 10.0 + 26.0 * min(1.0, influence * 4)
+    return GraphNode(id_, label, *at, color, f"{hover}\ninfluence {influence:.3f}", size, marked=marked)
+
+
+def texts_of(graph: AttributionGraph, node: Node, labels: Mapping[str, str]) -> tuple[str, str]:
+    match node.kind:
+        case "feature":
+            site = node.name.partition("@")[0]
+            word = labels.get(site, "")
+            return (
+                word[:18] or f"{node.index}",
+                f"{site} at {position_label(graph.tokens[node.position], node.position)}\n{word}\nactivation {node.value:.2f}",
+            )
+        case "error":
+            return (
+                "error",
+                f"what L{node.layer}'s transcoder misses at {position_label(graph.tokens[node.position], node.position)}\nnorm {node.value:.2f}",
+            )
+        case "token":
+            return token_label(
+                graph.tokens[node.position]
+            ), f"token {position_label(graph.tokens[node.position], node.position)}"
+    name = graph.names[[other.index for other in graph.nodes if other.kind == "logit"].index(node.index)]
+    return f"{token_label(name)} {node.value:.2f}", f"logit of {token_label(name)}\nprobability {node.value:.3f}"
+
+
+def feature_circuit_picture(effects: FeatureEffects, labels: Mapping[str, str], selected: str = "") -> Graph:
+    """Features of each place in a row, layers up, the error last.  Blue helps the answer; edges: how much of it comes through."""
+    contributions = {place: effects.contribution(number) for number, place in enumerate(effects.places)}
+    largest = max((float(np.abs(values).max()) for values in contributions.values()), default=1.0) or 1.0
+    nodes, rows, edges = [], [], []
+    height = STEP_Y * len(effects.places)
+    for number, place in enumerate(effects.places):
+        y = height - STEP_Y * number
+        rows.append((y, place.partition(".")[0]))
+        values = [float(contributions[place][index]) for index in effects.kept[number]]
+        items = [
+            (f"{place}/{index}", value, labels.get(f"{place}/{index}", "")[:16] or str(index))
+            for index, value in zip(effects.kept[number], values, strict=True)
+        ]
+        items.append((f"{place}/error", -float(effects.errors[:, number].mean()), "error"))
+        for column, (id_, value, label) in enumerate(items):
+            color = GREY if label == "error" else BLUE if value >= 0 else ORANGE
+            nodes.append(
+                GraphNode(
+                    id_,
+                    label,
+                    STEP_X * column,
+                    y,
+                    color,
+                    f"{id_}\ncontribution {value:+.3f} logits",
+                    14.0 + 26.0 * min(1.0, abs(value) / largest),
+                )
+            )
+    for number, matrix in enumerate(effects.edges):
+        ups = [
+            *(f"{effects.places[number]}/{index}" for index in effects.kept[number]),
+            f"{effects.places[number]}/error",
+        ]
+        downs = [
+            *(f"{effects.places[number + 1]}/{index}" for index in effects.kept[number + 1]),
+            f"{effects.places[number + 1]}/error",
+        ]
+        peak = float(np.abs(matrix).max()) or 1.0
+        for down, up in zip(*np.nonzero(np.abs(matrix) > 0.05 * peak), strict=True):
+            value = -float(matrix[down, up])
+            edges.append(
+                GraphEdge(
+                    f"{ups[up]}->{downs[down]}",
+                    ups[up],
+                    downs[down],
+                    THINNEST + (WIDEST - THINNEST) * abs(value) / peak,
+                    BLUE if value >= 0 else ORANGE,
+                    f"{ups[up]} → {downs[down]}\n{value:+.3f} logits",
+                )
+            )
+    return Graph(nodes, edges, rows, selected=selected, height=int(min(800, max(420, height + 120))))
+
+
+def dose_lines(found: DoseResponse, what: str = "objective") -> Lines:
+    """Objective, or KL on unrelated text, by dose: the feature, and the middle and 95 % of random features of equal norm."""
+    own, random = (
+        (found.objective, found.random_objective)
+        if what == "objective"
+        else (found.side_effect, found.random_side_effect)
+    )
+    series = [Series(str(found.feature), own, BLUE)]
+    if len(random):
+        low, middle, high = np.quantile(random, [0.025, 0.5, 0.975], axis=0)
+        series += [
+            Series("random, median", middle, GREY),
+            Series("random, 2.5 %", low, GREY, True),
+            Series("random, 97.5 %", high, GREY, True),
+        ]
+    title = "objective, logits" if what == "objective" else "KL on unrelated text, nats"
+    return Lines(
+        series,
+        "dose",
+        title,
+        *limits(series),
+        x_labels=[f"{dose:g}" for dose in found.doses],
+        dashed_name="95 % of random features",
+    )
+
+
+def histogram_lines(counts: np.ndarray, edges: np.ndarray, title: str) -> Lines:
+    """Counts as a line over the middles of the bins, on a log10 scale (0 where there are none)."""
+    series = [Series("log10(1 + tokens)", np.log10(1 + counts.astype(float)), BLUE)]
+    middles = (edges[:-1] + edges[1:]) / 2
+    return Lines(
+        series,
+        title,
+        "log10(1 + tokens)",
+        *limits(series),
+        height=200,
+        x_labels=[f"{middle:.3g}" for middle in middles],
+    )
+
+
+def toy_interference(toy: Toy) -> Heatmap:
+    """WᵀW of a toy model: 1 on the diagonal for features that are represented, what disturbs elsewhere."""
+    values = toy.interference
+    n = len(values)
+    limit = symmetric_limit(values)
+    labels = [(number, str(number)) for number in range(0, n, max(1, n // 20))]
+    hovers = [f"features {row} and {column}\n{values[row, column]:+.3f}" for row in range(n) for column in range(n)]
+    return Heatmap(
+        values.astype(float),
+        -limit,
+        limit,
+        "diverging",
+        "WᵀW",
+        "feature",
+        "feature",
+        labels,
+        labels,
+        hovers,
+        360,
+        False,
+    )

@@ -1,0 +1,267 @@
+"""The attribution graph of this prompt, under the stack beside the baseline; what is clicked can be changed, grouped and checked."""
+
+from typing import Any, get_args
+
+import numpy as np
+import streamlit as st
+
+from explorer.circuits.circuit import Group
+from explorer.features.graph import AttributionGraph, Shown, attribution_graph, feature_of
+from explorer.features.graph_check import GraphCheck, check_graph, total_effects
+from explorer.features.graph_groups import GroupRule, graph_groups
+from explorer.plots import feature_figures as plots
+from explorer.ui import session
+from explorer.ui.data import data_menu
+from explorer.ui.desk import Desk
+from explorer.ui.feature_act import feature_actions
+from explorer.ui.feature_state import all_labels, open_the
+from explorer.ui.graph import graph_chart
+from explorer.ui.html import grid, say
+from explorer.ui.live_work import live_work, under_way
+from explorer.ui.on_request import on_request
+from explorer.ui.show import show_control, shown_run
+from explorer.ui.terms import help_for
+
+LISTED = 8
+
+
+def graph_view(desk: Desk) -> None:
+    show_control(desk)
+    jobs = {
+        name: live_work(
+            f"graph_{name}", (desk.model.identity, desk.tokens.text, desk.bench.bos, stack), worker(desk, stack)
+        )
+        for name, stack in runs(desk).items()
+    }
+    for job in jobs.values():
+        if job.error:
+            st.error("There is no attribution graph of this prompt.", icon=":material/error:")
+            st.text(job.error)
+            return
+    if not all(job.done.is_set() for job in jobs.values()):
+        under_way("attribution_graph", *jobs.values())
+        return
+    graphs: dict[str, AttributionGraph] = {name: job.result for name, job in jobs.items()}
+    run = "changed" if desk.changed and shown_run(desk) != "baseline" else "baseline"
+    graph = graphs[run]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.slider(
+            "Features that hold % of the influence",
+            10,
+            100,
+            step=5,
+            width=320,
+            help=help_for("influence (attribution graph)"),
+            **session.bound("graph_share", desk.bench.graph_share),
+        )
+    shown = graph.shown(desk.bench.graph_share / 100)
+    headline(graphs, shown, desk)
+    labels = all_labels(desk.model)
+    marked = frozenset(
+        node.name
+        for node in graph.nodes
+        if node.kind == "feature"
+        and any(entry.site == feature_of(node) for entry in desk.bench.entries if entry.enabled)
+    )
+    graph_chart(
+        plots.attribution_picture(shown, labels, desk.bench.graph_node, desk.bench.graph_groups, marked),
+        "attribution_graph_chart", open_node, add_group, f"{desk.tokens.text} {desk.bench.graph_share}",
+    )  # fmt: skip
+    with st.container(horizontal=True):
+        grouping(shown)
+        data_menu("attribution_graph", graph.table, graph.provenance)
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        node_panel(desk, graph, labels)
+    with right:
+        check_panel(desk, graph)
+
+
+def runs(desk: Desk) -> dict[str, tuple[Any, ...]]:
+    return {"baseline": ()} | ({"changed": desk.stack} if desk.changed else {})
+
+
+def worker(desk: Desk, stack: tuple[Any, ...]) -> Any:
+    return lambda show, cancelled: attribution_graph(
+        desk.model, desk.tokens.text, interventions=stack, bos=desk.bench.bos, progress=show
+    )
+
+
+def headline(graphs: dict[str, AttributionGraph], shown: Shown, desk: Desk) -> None:
+    rows = [
+        [
+            f"{name}, whole graph",
+            str(int(graph.of_kind("feature").sum())),
+            str(int((graph.edges != 0).sum())),
+            *(f"{value:.3f}" for value in graph.scores),
+        ]
+        for name, graph in graphs.items()
+    ]
+    features = int((shown.nodes & shown.graph.of_kind("feature")).sum())
+    rows.append(
+        ["what is shown", str(features), str(int(shown.edges.sum())), *(f"{value:.3f}" for value in shown.scores)]
+    )
+    st.markdown(
+        "**Attribution graph**",
+        help=help_for("attribution graph", "completeness, replacement (attribution graph)", "error term"),
+    )
+    st.html(grid(["", "features", "edges", "completeness", "replacement"], rows))
+    dropped = (
+        f" {shown.graph.dropped:,} weaker features were left out and count as error." if shown.graph.dropped else ""
+    )
+    say(
+        f"Exact in the model with patterns and norms frozen, of this prompt alone; errors (grey) are never pruned. Approximated until changed and measured.{dropped}"
+    )
+
+
+def open_node(name: str) -> None:
+    if "->" not in name:
+        session.update(graph_node=name)
+
+
+def add_group(nodes: tuple[str, ...]) -> None:
+    """Draw some features as one; a node is in one group at a time."""
+    names = tuple(name for name in nodes if "/" in name)
+    if len(names) < 2:
+        return
+    bench = session.bench()
+    left = [Group(group.name, tuple(name for name in group.nodes if name not in names)) for group in bench.graph_groups]
+    title = f"group {len(bench.graph_groups) + 1}"
+    session.update(
+        graph_groups=(*(group for group in left if len(group.nodes) > 1), Group(title, names)), graph_node=f":{title}"
+    )
+
+
+def grouping(shown: Shown) -> None:
+    menu: Any = st.popover(
+        "Groups", icon=":material/workspaces:", key="graph_group_menu", type="tertiary", on_change="rerun"
+    )
+    if not menu.open:
+        return
+    with menu:
+        rule: GroupRule = st.segmented_control(
+            "Group by", get_args(GroupRule), default=get_args(GroupRule)[0], required=True, key="graph_group_rule"
+        )
+        found = graph_groups(shown, rule)
+        if found:
+            st.html(grid(["group", "features"], [[group.name, str(len(group.nodes))] for group in found]))
+            st.button("Take these groups", key="take_graph_groups", type="primary", **session.calling(take, found))
+        else:
+            st.caption("No two features belong together by this rule.")
+        if session.bench().graph_groups:
+            st.button("Dissolve all groups", key="no_graph_groups", **session.calling(take, ()))
+        say("By hand: hold g and click nodes.")
+
+
+def take(groups: tuple[Group, ...]) -> None:
+    session.update(graph_groups=groups, graph_node="")
+
+
+def node_panel(desk: Desk, graph: AttributionGraph, labels: dict[str, str]) -> None:
+    name = desk.bench.graph_node
+    numbers = {node.name: number for number, node in enumerate(graph.nodes)}
+    with st.container(border=True, key="graph_node_panel"):
+        if name.startswith(":"):
+            group_panel(name[1:])
+            return
+        if name not in numbers:
+            st.caption("Click a node to open it: what feeds it, what it feeds, and what can be done to it.")
+            return
+        number = numbers[name]
+        node = graph.nodes[number]
+        site = name.partition("@")[0]
+        total = total_effects(graph, int(np.argmax(graph.of_kind("logit"))))
+        say(
+            f"{labels.get(site, '')} influence {graph.influence[number]:.3f}, adds {total[number]:+.3f} logits to {graph.names[0]!r} over all paths",
+            f"{name}:",
+        )
+        if node.kind == "feature":
+            position = (node.position,)
+            feature_actions(desk, feature_of(node), "act_graph", node.value)
+            say(f"It fires at position {position[0]} ({graph.tokens[node.position]!r}) with {node.value:.3f}.")
+            st.button(
+                "Open its card",
+                key="open_graph_card",
+                icon=":material/id_card:",
+                **session.calling(open_the, feature_of(node)),
+            )
+        tables(graph, number, labels)
+
+
+def tables(graph: AttributionGraph, number: int, labels: dict[str, str]) -> None:
+    """Strongest edges into and out of a node."""
+    into, out = st.columns(2)
+    for column, values, title, sign in (
+        (into, graph.edges[number], "fed by", 1),
+        (out, graph.edges[:, number], "feeds", 1),
+    ):
+        order = [int(each) for each in np.argsort(-np.abs(values))[:LISTED] if values[each] != 0]
+        with column:
+            if order:
+                st.html(
+                    grid(
+                        [title, "called", "direct effect"],
+                        [
+                            [
+                                graph.nodes[each].name,
+                                labels.get(graph.nodes[each].name.partition("@")[0], "")[:24],
+                                f"{sign * values[each]:+.3f}",
+                            ]
+                            for each in order
+                        ],
+                    )
+                )
+
+
+def group_panel(name: str) -> None:
+    group = next((each for each in session.bench().graph_groups if each.name == name), None)
+    if group is None:
+        st.caption("This group is gone.")
+        return
+    key = f"graph_group_name_{name}"
+    st.text_input("Name of the group", name, key=key, max_chars=60, on_change=rename, args=(name, key))
+    say(", ".join(group.nodes), f"{len(group.nodes)} features:")
+    st.button("Dissolve", key="dissolve_graph_group", **session.calling(dissolve, name))
+
+
+def rename(old: str, key: str) -> None:
+    bench, new = session.bench(), " ".join(st.session_state[key].split())
+    if new and new not in {group.name for group in bench.graph_groups}:
+        session.update(
+            graph_groups=tuple(Group(new, each.nodes) if each.name == old else each for each in bench.graph_groups),
+            graph_node=f":{new}",
+        )
+
+
+def dissolve(name: str) -> None:
+    session.update(
+        graph_groups=tuple(each for each in session.bench().graph_groups if each.name != name), graph_node=""
+    )
+
+
+def check_panel(desk: Desk, graph: AttributionGraph) -> None:
+    """Predictions of the graph beside interventions in the model."""
+    st.markdown("**Predicted and measured**", help=help_for("predicted, measured (attribution graph)"))
+    stack = desk.stack if graph.provenance.interventions else ()
+    found: GraphCheck | None = on_request(
+        "graph_check", "Check the strongest features", (desk.model.identity, desk.tokens.text, desk.bench.bos, stack),
+        lambda show, cancelled: check_graph(desk.model, graph, desk.tokens.text, interventions=stack, bos=desk.bench.bos, progress=show),
+        help="Scales each of the 12 features of most influence by 0, −1 and 2 in the model itself, and compares the change of the likeliest token's logit.",
+    )  # fmt: skip
+    if found is None:
+        return
+    say(
+        f"Spearman correlation {found.spearman:.2f}; wrong sign in {found.wrong_sign:.0%} of the clear predictions ({len(found.nodes)} features × {len(found.factors)} factors)."
+    )
+    rows = [
+        [
+            node.name,
+            *(
+                f"{predicted:+.2f} / {measured:+.2f}"
+                for predicted, measured in zip(found.predicted[number], found.measured[number], strict=True)
+            ),
+        ]
+        for number, node in enumerate(found.nodes)
+    ]
+    st.html(grid(["feature", *(f"× {factor:g}" for factor in found.factors)], rows))
+    say("Each cell: predicted / measured change, in logits.")

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         AttnOut,
         Edge,
         Embed,
+        Feature,
         Head,
         HeadPart,
         KeyValue,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from explorer.engine.generation import generate
     from explorer.engine.interventions import (
         Ablate,
+        Clamp,
         EdgeAblate,
         EdgePatch,
         Freeze,
@@ -65,11 +67,22 @@ if TYPE_CHECKING:
     )
     from explorer.engine.model import Model, load_model
     from explorer.engine.run import Run, run
+    from explorer.features.circuit import FeatureEffects, feature_effects
+    from explorer.features.dashboard import Dashboard, PromptFeatures, feature_dashboard, prompt_features
+    from explorer.features.descriptions import describe_feature
+    from explorer.features.graph import AttributionGraph, attribution_graph
+    from explorer.features.graph_check import GraphCheck, check_graph
+    from explorer.features.index import FeatureIndex, feature_index
+    from explorer.features.loading import load_dictionary
+    from explorer.features.maximise import Maximised, maximise
+    from explorer.features.steering import DoseResponse, dose_response
     from explorer.findings.circuit_checks import circuit_found, circuit_score, circuit_stability, circuit_worst
     from explorer.findings.estimates import estimated_effect
     from explorer.jobs.patching import DatasetPatching, PatchingSpec, dataset_patching
+    from explorer.models.dictionary import Dictionary
     from explorer.models.zoo.exact.parts import TrueCircuit
     from explorer.models.zoo.knowledge import true_circuit
+    from explorer.training.dictionary import train_dictionary
 
 _HOME = {
     "Ablate": "engine.interventions",
@@ -158,6 +171,28 @@ _HOME = {
     "token_attribution": "analyses.token_attribution",
     "true_circuit": "models.zoo.knowledge",
     "weighted_attention": "analyses.weighted_attention",
+    "Feature": "core.sites",
+    "Clamp": "engine.interventions",
+    "Dictionary": "models.dictionary",
+    "FeatureEffects": "features.circuit",
+    "feature_effects": "features.circuit",
+    "Dashboard": "features.dashboard",
+    "PromptFeatures": "features.dashboard",
+    "feature_dashboard": "features.dashboard",
+    "prompt_features": "features.dashboard",
+    "describe_feature": "features.descriptions",
+    "AttributionGraph": "features.graph",
+    "attribution_graph": "features.graph",
+    "GraphCheck": "features.graph_check",
+    "check_graph": "features.graph_check",
+    "FeatureIndex": "features.index",
+    "feature_index": "features.index",
+    "load_dictionary": "features.loading",
+    "Maximised": "features.maximise",
+    "maximise": "features.maximise",
+    "DoseResponse": "features.steering",
+    "dose_response": "features.steering",
+    "train_dictionary": "training.dictionary",
 }
 
 __all__ = [*sorted(_HOME), "plots"]

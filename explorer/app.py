@@ -40,7 +40,7 @@ def main() -> None:
         for index, (file, title, icon) in enumerate(PAGES)
     ]
     with taking_turn(Rank.PAGE):
-        st.navigation(pages).run()
+        st.navigation(pages, expanded=True).run()
 
 
 main()

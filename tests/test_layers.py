@@ -19,6 +19,7 @@ LAYERS = (
     "circuits",
     "analyses",
     "training",
+    "features",
     "plots",
     "jobs",
     "findings",
@@ -29,6 +30,7 @@ LAYERS = (
     "serve",
     "commands",
     "finding_commands",
+    "feature_commands",
     "cli",
     "app",
 )
@@ -36,6 +38,7 @@ RANK = {folder: rank for rank, folder in enumerate(LAYERS)}
 HOME = {  # library -> the only places that may import it
     "transformer_lens": {"models/adapter.py"},
     "plotly": {"plots"},
+    "sae_lens": {"models/saelens.py"},
     "sqlalchemy": {"findings"},
     "streamlit": {"ui", "app.py", "serve.py"},
     "transformers": {"models", "training/networks.py"},

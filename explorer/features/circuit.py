@@ -11,6 +11,7 @@ through the next place, so the edges that leave a node add up to its effect, and
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -20,11 +21,13 @@ from torch import Tensor
 
 from explorer.core.errors import DictionaryError
 from explorer.core.pairs import ContrastPair
+from explorer.core.places import Place
 from explorer.core.provenance import Provenance
-from explorer.engine.contrasts import Contrast, contrasts
+from explorer.core.sites import Feature
+from explorer.engine.contrasts import Contrast, contrasts, feature_acts
 from explorer.engine.edits import Kind, Tape
 from explorer.engine.forward import Start, run_blocks
-from explorer.engine.gradients import LogitDifference, score_of
+from explorer.engine.gradients import LogitDifference, activation_gradients, score_of
 from explorer.engine.model import Model
 from explorer.engine.sweep import never
 from explorer.metrics.bootstrap import interval
@@ -49,6 +52,16 @@ class FeatureEffects:
     clean: Float[np.ndarray, " pair"]
     corrupt: Float[np.ndarray, " pair"]
     provenance: Provenance
+
+    @property
+    def contributions(self) -> dict[str, Float[np.ndarray, " feature"]]:
+        """By place: −(mean effect) of each feature."""
+        return {place: self.contribution(number) for number, place in enumerate(self.places)}
+
+    @property
+    def missed(self) -> dict[str, float]:
+        """By place: −(mean effect) of the error."""
+        return {place: -float(value) for place, value in zip(self.places, self.errors.mean(0), strict=True)}
 
     def contribution(self, place: int) -> Float[np.ndarray, " feature"]:
         """−(mean effect): above 0 a feature helps the answer."""
@@ -196,3 +209,17 @@ class Pass:
             features, missed = self.parts(place, each)
             rows.append(np.append(features[:, list(up)].sum(0).double().numpy(), float(missed.sum())))
         return np.stack(rows)
+
+
+def feature_estimate(model: Model, contrast: Contrast, place: Place) -> float:
+    """First-order estimate of what patching a feature from the corrupt prompt does to one pair's objective, in logits."""
+    site = place.site
+    assert isinstance(site, Feature)
+    dictionary, clean = feature_acts(model, contrast.clean, site)
+    corrupt = feature_acts(model, contrast.corrupt, site)[1]
+    kind = cast(Kind, dictionary.writes)
+    score = LogitDifference(torch.tensor([contrast.read]))
+    slopes = activation_gradients(model, contrast.clean.tokens, (kind,), score, contrast.clean.stack)[1]
+    slope = dictionary.flat(slopes[kind][site.layer])
+    values = (corrupt - clean)[:, site.index] * (slope @ dictionary.decoder[site.index].to(slope))
+    return float(values.sum() if place.position is None else values[place.position])

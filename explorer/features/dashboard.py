@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from explorer.core.provenance import Provenance
 from explorer.core.sites import Head
 from explorer.engine.backends import Engine
 from explorer.engine.edits import Kind
@@ -296,3 +297,21 @@ def prompt_acts(
     tokens = model.tokenize(text, bos)
     read = model.activations(tokens, as_stack(interventions), (kind,)).kept[kind][dictionary.layer]
     return dictionary.encode(dictionary.flat(read))
+
+
+@dataclass(frozen=True, eq=False)
+class PromptFeatures:
+    """How strongly the features of a dictionary fire on a prompt."""
+
+    acts: Float[np.ndarray, "pos feature"]
+    tokens: tuple[str, ...]
+    provenance: Provenance
+
+
+def prompt_features(
+    model: Model, place: str, prompt: str, interventions: object = (), bos: Bos = "default"
+) -> PromptFeatures:
+    """Activations of every feature of the dictionary at `place` on a prompt, under a stack.  Raises `DictionaryError`, `PromptError`."""
+    stack, tokens = as_stack(interventions), model.tokenize(prompt, bos)
+    acts = prompt_acts(model, model.dictionary(place), prompt, bos, stack)
+    return PromptFeatures(acts.double().cpu().numpy(), tuple(tokens.texts), model.provenance([tokens], stack))

@@ -147,6 +147,7 @@ def separates(rule: Rule, firing: Sequence[Sample], silent: Sequence[Sample]) ->
     return float(np.mean(hits or [False])) - float(np.mean(false or [False]))
 
 
+@runtime_checkable
 class LanguageModel(Protocol):
     """Completes a chat of one user message."""
 

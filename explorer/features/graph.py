@@ -30,6 +30,7 @@ from explorer.core.sites import Feature
 from explorer.engine.frozen import Frozen, freeze
 from explorer.engine.interventions import Intervention, as_stack
 from explorer.engine.model import Model
+from explorer.features.influence import influence, scores, strongest_share
 from explorer.models.dictionary import Dictionary
 from explorer.models.info import Progress
 from explorer.prompts.tokens import Bos
@@ -101,6 +102,14 @@ class AttributionGraph:
         """Completeness and replacement of the whole graph."""
         return scores(self.edges, self.weights, self.of_kind("error"), self.of_kind("token"))
 
+    @property
+    def completeness(self) -> float:
+        return self.scores[0]
+
+    @property
+    def replacement(self) -> float:
+        return self.scores[1]
+
     def shown(self, share: float = 0.8, edge_share: float = 0.98) -> "Shown":
         """The nodes that hold `share` of the influence, all errors of places that hold any, tokens and logits; the strongest edges."""
         keep = strongest_share(np.where(self.of_kind("feature"), self.influence, 0), share)
@@ -140,44 +149,6 @@ class Shown:
     edges: Bool[np.ndarray, "target source"]
     scores: tuple[float, float]
     """Completeness and replacement of what is shown; what is not counts as error."""
-
-
-def normalised(edges: Float[np.ndarray, "target source"], lost: np.ndarray | float = 0.0) -> np.ndarray:
-    """|A| with rows that sum to 1, what is lost included."""
-    size = np.abs(edges)
-    total = size.sum(1) + lost
-    found: np.ndarray = np.divide(size, total[:, None], out=np.zeros_like(size), where=total[:, None] > 0)
-    return found
-
-
-def influence(edges: np.ndarray, weights: np.ndarray, lost: np.ndarray | float = 0.0) -> Float[np.ndarray, " node"]:
-    """w B with B = (I − Â)⁻¹ − I; Â is nilpotent, as edges go up."""
-    matrix = normalised(edges, lost)
-    found: np.ndarray = np.linalg.solve(np.eye(len(matrix)) - matrix.T, weights) - weights
-    return found
-
-
-def scores(
-    edges: np.ndarray, weights: np.ndarray, errors: np.ndarray, tokens: np.ndarray, lost: np.ndarray | float = 0.0
-) -> tuple[float, float]:
-    matrix = normalised(edges, lost)
-    found = influence(edges, weights, lost) + weights
-    fed = (np.abs(edges).sum(1) + lost) > 0
-    missed = matrix[:, errors].sum(1) + (1 - matrix.sum(1)) * fed
-    complete = float((found * (1 - missed))[fed].sum() / max(found[fed].sum(), 1e-30))
-    through = found - weights
-    unexplained = through[errors].sum() + (found * (1 - matrix.sum(1)))[fed].sum()
-    return complete, float(through[tokens].sum() / max(through[tokens].sum() + unexplained, 1e-30))
-
-
-def strongest_share(values: np.ndarray, share: float) -> Bool[np.ndarray, " item"]:
-    """The fewest items that together hold a share of the sum."""
-    order = np.argsort(-values, kind="stable")
-    running = np.cumsum(values[order])
-    count = int(np.searchsorted(running, share * running[-1] - 1e-12)) + 1 if len(running) and running[-1] > 0 else 0
-    keep = np.zeros(len(values), bool)
-    keep[order[:count]] = True
-    return keep & (values > 0)
 
 
 def transcoders_of(model: Model) -> list[Dictionary]:

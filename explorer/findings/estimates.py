@@ -12,10 +12,13 @@ from explorer.core.errors import SiteError
 from explorer.core.pairs import ContrastPair
 from explorer.core.places import Place
 from explorer.core.provenance import Provenance
+from explorer.core.sites import Feature
+from explorer.engine.contrasts import contrasts
 from explorer.engine.fitting import address
 from explorer.engine.model import Model
 from explorer.engine.sweep import never
 from explorer.engine.sweep_plan import SweepSite
+from explorer.features.circuit import feature_estimate
 from explorer.metrics.bootstrap import interval
 from explorer.models.info import Progress
 from explorer.prompts.tokens import Bos
@@ -54,8 +57,14 @@ def estimated_effect(
     """
     if not places:
         raise SiteError("Name at least one component, such as L23H3.")
-    total, last = np.zeros(len(pairs)), None
+    total, provenance = np.zeros(len(pairs)), None
     for number, place in enumerate(places):
+        if isinstance(place.site, Feature):
+            found = contrasts(model, pairs, (), bos)
+            total = total - np.array([feature_estimate(model, each, place) for each in found])
+            texts = [side.tokens for each in found for side in (each.clean, each.corrupt)]
+            provenance = model.provenance(texts)
+            continue
         kind, layer, index = address(place.site, model.info)
         last = attribution_patching(
             model, pairs, cast("SweepSite", kind), layers=[layer], direction="noising",
@@ -64,7 +73,8 @@ def estimated_effect(
         values = last.by_pair[:, 0]
         values = values if index is None else values[:, index]
         total = total - (values if place.position is None else values[:, place.position])
+        provenance = last.provenance
         if progress is not None:
             progress((number + 1) / len(places), f"{number + 1} of {len(places)} places")
-    assert last is not None
-    return EstimatedEffect(total, *interval(total, seed), last.provenance)
+    assert provenance is not None
+    return EstimatedEffect(total, *interval(total, seed), provenance)

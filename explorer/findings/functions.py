@@ -32,6 +32,8 @@ from explorer.core.records import to_record
 from explorer.core.times import now
 from explorer.engine.model import Model
 from explorer.engine.sweep import never
+from explorer.features import circuit as feature_circuit
+from explorer.features import dashboard, graph, steering
 from explorer.findings import circuit_checks, estimates
 from explorer.findings.finding import Measure, Measured
 from explorer.findings.reading import array_at, number_at
@@ -67,6 +69,10 @@ FUNCTIONS: dict[str, Function] = {
     "component_effect": Function(component_effect.component_effect, "component_effect"),
     "probe": Function(probe.probe, "probe"),
     "estimated_effect": Function(estimates.estimated_effect),
+    "prompt_features": Function(dashboard.prompt_features),
+    "feature_effects": Function(feature_circuit.feature_effects),
+    "attribution_graph": Function(graph.attribution_graph, "attribution_graph"),
+    "dose_response": Function(steering.dose_response, "dose_response"),
     "circuit_found": Function(circuit_checks.circuit_found, "circuit", "circuit"),
     "circuit_score": Function(circuit_checks.circuit_score),
     "circuit_worst": Function(circuit_checks.circuit_worst),

@@ -11,8 +11,17 @@ from explorer.analyses.lens import Lens
 from explorer.analyses.probe import Probe
 from explorer.analyses.token_attribution import TokenAttribution
 from explorer.circuits.circuit import Circuit
+from explorer.features.graph import AttributionGraph
+from explorer.features.steering import DoseResponse
 from explorer.metrics.effects import Effects
-from explorer.plots import attention_figures, attribution_figures, circuit_figures, evidence_figures, lens_figures
+from explorer.plots import (
+    attention_figures,
+    attribution_figures,
+    circuit_figures,
+    evidence_figures,
+    feature_figures,
+    lens_figures,
+)
 from explorer.plots import lines as line_charts
 from explorer.plots.graph import to_plotly as graph_to_plotly
 from explorer.plots.heatmap import to_plotly
@@ -80,6 +89,16 @@ def component_lens(result: ComponentLens) -> go.Figure:
 def trajectories(result: Lens, answer: str = "", distractor: str = "", column: int = -1) -> go.Figure:
     """Probability of answer, distractor and followed tokens through the layers at one position (`column` of the result)."""
     return line_charts.to_plotly(lens_figures.trajectories(result, column, answer=answer, distractor=distractor))
+
+
+def dose_response(result: DoseResponse) -> go.Figure:
+    """The objective by dose: the feature, and random features of equal norm."""
+    return line_charts.to_plotly(feature_figures.dose_lines(result))
+
+
+def attribution_graph(result: AttributionGraph, share: float = 0.8) -> go.Figure:
+    """An attribution graph: features that hold a share of the influence; positions across, layers up."""
+    return graph_to_plotly(feature_figures.attribution_picture(result.shown(share), {}))
 
 
 def plotly_source() -> str:

@@ -16,6 +16,7 @@ from explorer.plots.lines import Lines, Series, limits
 from explorer.plots.theme import BLUE, GREEN, GREY, ORANGE, position_label, symmetric_limit, token_label
 
 STEP_X, STEP_Y, ROW_WIDE = 96.0, 86.0, 4
+CIRCUIT_X, CIRCUIT_Y = 78.0, 150.0
 MOST_EDGES = 1500
 WIDEST, THINNEST = 7.0, 0.8
 
@@ -192,9 +193,9 @@ def feature_circuit_picture(effects: FeatureEffects, labels: Mapping[str, str], 
     contributions = {place: effects.contribution(number) for number, place in enumerate(effects.places)}
     largest = max((float(np.abs(values).max()) for values in contributions.values()), default=1.0) or 1.0
     nodes, rows, edges = [], [], []
-    height = STEP_Y * len(effects.places)
+    height = CIRCUIT_Y * len(effects.places)
     for number, place in enumerate(effects.places):
-        y = height - STEP_Y * number
+        y = height - CIRCUIT_Y * number
         rows.append((y, place.partition(".")[0]))
         values = [float(contributions[place][index]) for index in effects.kept[number]]
         items = [
@@ -208,7 +209,7 @@ def feature_circuit_picture(effects: FeatureEffects, labels: Mapping[str, str], 
                 GraphNode(
                     id_,
                     label,
-                    STEP_X * column,
+                    CIRCUIT_X * column,
                     y,
                     color,
                     f"{id_}\ncontribution {value:+.3f} logits",

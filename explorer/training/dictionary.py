@@ -106,19 +106,28 @@ class Store:
 
 def train_dictionary(
     model: Model,
-    recipe: DictionaryRecipe,
+    recipe: DictionaryRecipe | str,
     folder: Path | None = None,
     text: Path | None = None,
     progress: Progress | None = None,
     watch: Callable[[list[float], float], None] | None = None,
     random_baseline: bool = True,
+    **chosen: Any,
 ) -> Dictionary:
     """Train, measure on held-out text, and write a dictionary with its card; goes on from what lies in its work folder.
 
-    Without a folder it goes where the app looks for it.  `watch` gets the losses so far and the share of dead features.  The
-    baseline is a second dictionary, of the same recipe, on a model whose weights were shuffled.
-    Raises `TrainingError` (text, another recipe's checkpoint), `DictionaryError`.
+    Args:
+        recipe: a recipe, or a site such as `L14.resid_post` or `L2.transcoder` with what is `chosen` of its recipe by name: features,
+            k, tokens, steps, seed, written.
+        folder: where it goes; without, where the app looks for it.
+        text: UTF-8; without, documents of the small world for its models, else what the model writes itself.
+        watch: gets the losses so far and the share of dead features.
+        random_baseline: a second dictionary, of the same recipe, on a model whose weights were shuffled.
+
+    Raises `TrainingError` (text, another recipe's checkpoint), `DictionaryError`, `BridgeError` (a baseline on the bridge).
     """
+    if isinstance(recipe, str):
+        recipe = dictionary_recipe(model, recipe, **chosen)
     folder = folder or own_folder(model.info) / recipe.place
     work = folder / "work"
     work.mkdir(parents=True, exist_ok=True)

@@ -22,8 +22,8 @@ from explorer.ui.html import grid, plain_label, safe_html, say
 from explorer.ui.lines import line_chart
 from explorer.ui.terms import help_for
 
-GROUPS = {"top": "Strongest", "near miss": "Near misses: its tokens, where it is silent"} | {
-    f"interval {number}": f"Interval {number} of 5" for number in range(5, 0, -1)
+GROUPS = {"top": "Strongest", "near miss": "Near misses"} | {
+    f"interval {number}": f"{number} of 5" for number in range(5, 0, -1)
 }
 
 

@@ -1,7 +1,12 @@
 """Feature circuits: what features of the stream's dictionaries do to the objective, on this pair or a task."""
 
+from collections.abc import Hashable
+from typing import Any
+
+import numpy as np
 import streamlit as st
 
+from explorer.core.pairs import ContrastPair
 from explorer.core.sites import parse_site
 from explorer.features.circuit import FeatureEffects, feature_effects, stream_places
 from explorer.plots import feature_figures as plots
@@ -12,8 +17,8 @@ from explorer.ui.feature_act import feature_actions
 from explorer.ui.feature_state import all_labels, open_feature, open_the
 from explorer.ui.graph import graph_chart
 from explorer.ui.html import grid, say
-from explorer.ui.measures import stacks_of
 from explorer.ui.on_request import on_request
+from explorer.ui.state import stacks_of
 from explorer.ui.task_draws import pairs_of
 from explorer.ui.terms import help_for
 
@@ -30,9 +35,9 @@ def circuit_view(desk: Desk) -> None:
     if not pairs:
         st.info("The model gets none of these pairs right, so there is nothing to explain.", icon=":material/info:")
         return
-    stacks = stacks_of(desk)
+    stacks = stacks_of(bench)
     found: FeatureEffects | None = on_request(
-        "feature_circuit", "Find features that matter", (desk.model.identity, pairs, stacks, bench.bos, tuple(places)),
+        "feature_circuit", "Find features that matter", circuit_inputs(desk, pairs),
         lambda show, cancelled: feature_effects(desk.model, pairs, places, interventions=stacks, bos=bench.bos, progress=show, cancelled=cancelled),
         help="One gradient a place and pair, then one an edge.",
     )  # fmt: skip
@@ -40,11 +45,17 @@ def circuit_view(desk: Desk) -> None:
         drawn(desk, found)
 
 
+def circuit_inputs(desk: Desk, pairs: tuple[ContrastPair, ...]) -> tuple[object, ...]:
+    """What a feature circuit depends on."""
+    places = tuple(stream_places(desk.model))
+    return desk.model.identity, pairs, stacks_of(desk.bench), desk.bench.bos, places
+
+
 def drawn(desk: Desk, found: FeatureEffects) -> None:
     clean, corrupt = found.clean.mean(), found.corrupt.mean()
     st.markdown("**Feature circuit**", help=help_for("feature circuit", "error term"))
     say(
-        f"{len(found.clean)} pairs; objective {clean:+.2f} clean, {corrupt:+.2f} corrupt. Approximated: first-order estimates, no feature was changed. "
+        f"{len(found.clean)} {'pair' if len(found.clean) == 1 else 'pairs'}; objective {clean:+.2f} clean, {corrupt:+.2f} corrupt. Approximated: first-order estimates, no feature was changed. "
         "Blue helps the answer; grey is what a dictionary misses. Click a feature to change it and see."
     )
     labels = all_labels(desk.model)
@@ -68,7 +79,7 @@ def drawn(desk: Desk, found: FeatureEffects) -> None:
                         str(row["feature"]),
                         labels.get(str(row["feature"]), "")[:40],
                         f"{row['contribution']:+.3f}",
-                        f"{row['low']:+.3f} to {row['high']:+.3f}",
+                        band(row),
                     ]
                     for row in table.to_dict("records")
                 ],
@@ -95,6 +106,11 @@ def drawn(desk: Desk, found: FeatureEffects) -> None:
                 st.button("Open its card", key="open_circuit_card", **session.calling(open_the, feature))
         else:
             st.caption("Click a feature to open it here.")
+
+
+def band(row: dict[Hashable, Any]) -> str:
+    """An interval over pairs; a dash where there is one pair only."""
+    return "–" if np.isnan(row["low"]) else f"{row['low']:+.3f} to {row['high']:+.3f}"
 
 
 def open_node(name: str) -> None:

@@ -13,7 +13,7 @@ from explorer.ui.feature_act import feature_actions
 from explorer.ui.feature_state import Opened, open_feature, open_the
 from explorer.ui.heatmap import heatmap
 from explorer.ui.html import grid, say
-from explorer.ui.show import show_control, shown_run
+from explorer.ui.show import shown_run
 from explorer.ui.terms import help_for
 
 ROWS, LISTED = 24, 10
@@ -27,7 +27,6 @@ def prompt_view(page: Opened) -> None:
         if desk.changed
         else base
     )
-    show_control(desk)
     run = shown_run(desk)
     acts = {"baseline": base, "changed": changed, "difference": changed - base}[run]
     chosen = strongest(acts)

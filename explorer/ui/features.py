@@ -14,6 +14,7 @@ from explorer.ui.feature_find import find_view
 from explorer.ui.feature_graph import graph_view
 from explorer.ui.feature_prompt import prompt_view
 from explorer.ui.feature_state import opened, places_of, shown_place
+from explorer.ui.show import show_control
 from explorer.ui.state import FeatureView, Workbench
 from explorer.ui.terms import help_for
 
@@ -34,7 +35,10 @@ def features_page(desk: Desk) -> None:
     """Everything below the page's title."""
     bench = desk.bench
     if bench.feature_view in OF_ONE:
-        dictionary_control(desk)
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            dictionary_control(desk)
+            if bench.feature_view == "On this prompt":
+                show_control(desk)
     try:
         match bench.feature_view:
             case "On this prompt":

@@ -59,7 +59,12 @@ def about_page(title: str, desk: Desk) -> About:
         return About(
             (), pack(shown.circuit), circuit_recipe(desk), f"the circuit on screen, {shown.circuit.n_edges:,} edges"
         )
-    own = {"Attention": str(bench.head), "Patching": bench.place, "Attribution": bench.component}.get(title, "")
+    own = {
+        "Attention": str(bench.head),
+        "Patching": bench.place,
+        "Attribution": bench.component,
+        "Features": bench.feature,
+    }.get(title, "")
     changed = tuple(str(entry.site) for entry in bench.entries if entry.enabled and not isinstance(entry.site, Edge))
     return About((own,) if own else tuple(dict.fromkeys(changed)))
 

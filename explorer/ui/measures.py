@@ -13,7 +13,6 @@ from explorer.analyses.weighted_attention import weighted_attention
 from explorer.circuits.packing import pack
 from explorer.core.places import parse_place
 from explorer.core.sites import parse_receiver, parse_sender
-from explorer.engine.contrasts import Stacks
 from explorer.engine.edges import graph_of
 from explorer.findings.finding import Measure, Measured, Recipe
 from explorer.findings.functions import measured
@@ -22,9 +21,10 @@ from explorer.findings.reading import index_of
 from explorer.jobs.patching import DatasetPatching
 from explorer.ui.circuit_state import Shown, chosen_pairs, known_scores, shown_circuit, spec_of, top_of
 from explorer.ui.desk import Desk
+from explorer.ui.feature_measures import Seen, feature_measures
 from explorer.ui.mediation import mediators_of
 from explorer.ui.service import SERVICE
-from explorer.ui.state import stack_of
+from explorer.ui.state import stacks_of
 from explorer.ui.sweeps import directions_of, noise_of
 
 MOST_NUMBERS = 40
@@ -44,10 +44,6 @@ def page_measured(desk: Desk, title: str, figure: bool = True) -> list[Measured]
     ]
 
 
-Seen = tuple[Measure, Any]
-"""A measure, and the result of its call where that was made to choose what is read; else None."""
-
-
 def page_measures(desk: Desk, title: str) -> list[Seen]:
     """The page's prediction and its own view.  Raises as the analyses."""
     own: list[Seen] = []
@@ -61,6 +57,8 @@ def page_measures(desk: Desk, title: str) -> list[Seen]:
         own += circuit_measures(desk)
     if title == "Attribution" and desk.answer:
         own.append(attribution_measure(desk))
+    if title == "Features":
+        own += feature_measures(desk)
     if title == "Tasks":
         own.append(task_measure(desk))
     return [prediction_measure(desk), *own]
@@ -143,18 +141,13 @@ def patching_measures(desk: Desk) -> list[Seen]:
             return dataset_measures(desk)
 
 
-def stacks_of(desk: Desk) -> Stacks:
-    bench = desk.bench
-    return Stacks(*(tuple(stack_of(bench.entries, bench.pair, side)) for side in ("clean", "corrupt")))
-
-
 def path_measure(desk: Desk) -> Seen:
     bench = desk.bench
     receivers = tuple(parse_receiver(name) for name in bench.receivers)
     arguments = {
         "pairs": (bench.pair,), "sender": parse_sender(bench.sender), "receivers": receivers,
         "direction": "denoising" if bench.direction == "denoising" else "noising", "mlps": bench.path_mlps, "norms": bench.path_norms,
-        "interventions": stacks_of(desk), "bos": bench.bos,
+        "interventions": stacks_of(desk.bench), "bos": bench.bos,
     }  # fmt: skip
     title = f"Path patching, {bench.sender} to {', '.join(bench.receivers)}"
     return Measure(title, "path_patching", arguments, ("direct[0]", "total[0]", "all_paths[0]")), None
@@ -163,7 +156,7 @@ def path_measure(desk: Desk) -> Seen:
 def mediation_measure(desk: Desk) -> Seen:
     bench = desk.bench
     mediators = tuple(parse_place(name) for name in mediators_of(desk))
-    arguments = {"pairs": (bench.pair,), "mediators": mediators, "interventions": stacks_of(desk), "noise": noise_of(bench), "bos": bench.bos}  # fmt: skip
+    arguments = {"pairs": (bench.pair,), "mediators": mediators, "interventions": stacks_of(desk.bench), "noise": noise_of(bench), "bos": bench.bos}  # fmt: skip
     reads = ("total[0]", "direct[0]", "indirect[0]", "reverse_indirect[0]")
     return Measure(f"Mediation by {', '.join(map(str, mediators))}", "mediation", arguments, reads), None
 
@@ -188,7 +181,7 @@ def patching_measure(desk: Desk) -> Seen:
     layer = desk.model.info.n_layers - 1 if bench.patch_layer is None else bench.patch_layer
     arguments: dict[str, Any] = {
         "pairs": (bench.pair,), "site": bench.patch_site, "by_position": bench.by_position, "direction": way,
-        "layers": (layer,) if bench.patch_site == "neurons" else None, "interventions": stacks_of(desk), "noise": noise_of(bench),
+        "layers": (layer,) if bench.patch_site == "neurons" else None, "interventions": stacks_of(desk.bench), "noise": noise_of(bench),
         "draws": bench.draws, "bos": bench.bos,
     }  # fmt: skip
     found = activation_patching(desk.model, **arguments)

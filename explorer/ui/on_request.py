@@ -93,6 +93,12 @@ def on_request(key: str, label: str, inputs: object, work: Work, *, help: str = 
     return None
 
 
+def finished(key: str) -> list[tuple[Any, Any]]:
+    """Inputs and results of work of this kind that this session has done, the newest first."""
+    jobs: dict[Any, Job] = st.session_state.get(f"_jobs_{key}", {})
+    return [(inputs, job.result) for inputs, job in reversed(jobs.items()) if job.done.is_set() and job.error is None]
+
+
 def start(jobs: dict[object, Job], inputs: object, work: Work) -> None:
     for old in list(jobs)[: max(0, len(jobs) - KEEP + 1)]:
         jobs.pop(old).stop.set()

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from explorer.analyses.lens import LensKind
 from explorer.analyses.path_patching import Between
@@ -14,6 +14,7 @@ from explorer.core.errors import InterventionError
 from explorer.core.pairs import ContrastPair
 from explorer.core.places import ARROW
 from explorer.core.sites import Edge, Feature, Head, Site
+from explorer.engine.contrasts import Stacks
 from explorer.engine.interventions import (
     Ablate,
     AblationKind,
@@ -307,3 +308,8 @@ class Workbench:
     def inputs(self) -> tuple[object, ...]:
         """What decides the runs."""
         return tuple(getattr(self, name) for name in INPUTS)
+
+
+def stacks_of(bench: Workbench) -> Stacks:
+    """The stacks of both prompts, as a value that can be written down."""
+    return Stacks(*(tuple(stack_of(bench.entries, bench.pair, side)) for side in get_args(Side)))

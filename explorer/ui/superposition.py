@@ -143,22 +143,8 @@ def directions(view: Toy) -> None:
     )
     hovers = [f"feature {number}\nnorm {norm:.2f}" for number, norm in enumerate(view.norms)]
     faint = [number for number, norm in enumerate(view.norms) if norm < 0.5]
-    reach = max(1.2, float(np.abs(view.W).max()) * 1.1)
-    x, y = np.append(view.W[0], [-reach, reach]), np.append(view.W[1], [-reach, reach])
-    hovers += ["corner", "corner"]
-    corners = [len(view.norms), len(view.norms) + 1]
-    point_chart(
-        Points(
-            x.astype(float),
-            y.astype(float),
-            hovers,
-            "first dimension",
-            "second dimension",
-            faint=[*faint, *corners],
-            height=360,
-        ),
-        "toy_directions",
-    )
+    x, y = (row.astype(float) for row in view.W)
+    point_chart(Points(x, y, hovers, "first dimension", "second dimension", faint=faint, height=360), "toy_directions")
 
 
 def bars(view: Toy) -> None:

@@ -11,7 +11,8 @@ from explorer.core.errors import DictionaryError
 from explorer.core.sites import Head
 from explorer.engine.frozen import freeze
 from explorer.engine.interventions import Ablate
-from explorer.features.graph import attribution_graph, influence, scores, transcoders_of
+from explorer.features.graph import attribution_graph, transcoders_of
+from explorer.features.influence import influence, scores
 from tests.features.dictionaries import added
 
 PROMPT = "The capital of France is"

@@ -284,6 +284,10 @@ def samples(model: Model, index: FeatureIndex, feature: int, rng: np.random.Gene
             silent.append(sample)
         if len(silent) == len(firing):
             break
+    if len(silent) < 4:
+        raise DescriptionError(
+            f"Feature {feature:,} fires in almost every stretch of the text, so there are no silent ones to score a description on."
+        )
     half, other = len(firing) // 2, len(silent) // 2
     return (firing[:half], silent[:other]), (firing[half:], silent[other:])
 

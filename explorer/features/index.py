@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt32
 from safetensors import safe_open
 from safetensors.numpy import save_file
 from torch import Tensor
@@ -60,7 +60,7 @@ class FeatureIndex:
         return int(self.about["row"])
 
     @cached_property
-    def tokens(self) -> Int[np.ndarray, "row pos"]:
+    def tokens(self) -> UInt32[np.ndarray, "row pos"]:
         return np.memmap(self.folder / TOKENS, np.uint32, "r").reshape(-1, self.row)
 
     @cached_property

@@ -153,7 +153,7 @@ def recover(
             torch.autograd.backward(out.loss)
         optimiser.step()
         silent = (silent + 1).masked_fill((out.feature_acts > 0).any(0), 0)
-        losses.append(float(out.losses["mse_loss"]))
+        losses.append(out.losses["mse_loss"].item())
         if progress is not None and step % SHOWN_EVERY == 0:
             progress(step / steps, f"loss {losses[-1]:.4f}")
         if cancelled():

@@ -43,6 +43,7 @@ CHUNK = 16
 """Rows that are run at once."""
 DEAD_AFTER = 100
 """Steps without firing after which a feature counts as dead, and is drawn to what the others leave over."""
+THRESHOLD_RATE = 0.01
 Stage = Literal["model", "random"]
 
 
@@ -245,6 +246,8 @@ def advance(training: Training, store: Store) -> float:
 
     def backward() -> float:
         learner.sae.train()
+        # the threshold is a running mean that begins at 0: the first steps are averaged, so that a short training has one too
+        learner.sae.cfg.topk_threshold_lr = max(THRESHOLD_RATE, 1 / (training.step + 1))
         out = learner.sae.training_forward_pass(step_input(batch, learner.silent > DEAD_AFTER, training.step))
         out.loss.backward()
         fired = (out.feature_acts > 0).any(0)

@@ -27,7 +27,9 @@ from explorer.features.index import feature_index, index_folder, open_index
 from explorer.features.labels import Label, Labels
 from explorer.features.maximise import maximise
 from explorer.features.steering import dose_response
-from tests.features.dictionaries import added
+from explorer.models.dictionary_files import add_dictionary
+from explorer.training.texts import rows_from_file
+from tests.features.dictionaries import added, make
 
 PROMPT = "The capital of France is"
 
@@ -35,13 +37,33 @@ PROMPT = "The capital of France is"
 @pytest.fixture
 def text(tmp_path: Path) -> Path:
     path = tmp_path / "text.txt"
-    lines = [
-        "The capital of France is Paris",
-        "The keys to the cabinet are on the table",
-        "When Mary went to the store, John gave a drink",
-    ]
     rng = np.random.default_rng(0)
-    path.write_text("\n".join(lines[number] for number in rng.integers(0, 3, 600)))
+    words = [
+        "the",
+        "a",
+        "keys",
+        "cabinet",
+        "table",
+        "store",
+        "drink",
+        "capital",
+        "France",
+        "Italy",
+        "Paris",
+        "Rome",
+        "Mary",
+        "John",
+        "gave",
+        "went",
+        "is",
+        "are",
+        "of",
+        "to",
+        "when",
+        "on",
+        "and",
+    ]
+    path.write_text("\n".join(" ".join(rng.choice(words, 9)) for _ in range(600)))
     return path
 
 
@@ -49,8 +71,18 @@ def text(tmp_path: Path) -> Path:
 def indexed(tiny_models, tmp_path: Path, text: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(index_module, "SHARD_TOKENS", 96 * 20)
     model = tiny_models["gpt2"]
-    dictionary = added(model, tmp_path / "sae", "jumprelu", 1, "resid_post")
+    sae = make("relu", model.info.d_model, 1, "resid_post")
+    seen = torch.cat([stream(model, row) for row in rows_from_file(model, text, 96)[:20]]).float()
+    with torch.no_grad():
+        sae.b_dec.zero_()
+        sae.b_enc.copy_(-torch.quantile(seen @ sae.W_enc, 0.96, dim=0))  # each fires at about 4 % of tokens
+    sae.save_model(tmp_path / "sae")
+    dictionary = model.dictionary(add_dictionary(str(tmp_path / "sae"), model.info).place)
     return model, dictionary, feature_index(model, dictionary.place, text=text, tokens=6000)
+
+
+def typical(index) -> int:
+    return int(np.abs(index.totals["count"] - 0.04 * index.n_tokens).argmin())
 
 
 @pytest.mark.truth
@@ -125,7 +157,7 @@ def test_empty_and_missing_texts_are_named(tiny_models, tmp_path: Path) -> None:
 
 def test_a_dashboard_tells_groups_of_examples_apart(indexed) -> None:
     model, _dictionary, index = indexed
-    feature = int(np.argsort(-index.totals["count"])[index.n_features // 2])
+    feature = typical(index)
     found = feature_dashboard(model, index, feature)
     places, values = index.entries(feature)
     top = [each for each in found.examples if each.group == "top"]
@@ -195,10 +227,7 @@ def test_rules_find_a_planted_token_and_shuffled_ones_do_not(tiny_models) -> Non
 
 def test_an_api_that_fails_is_a_sentence_and_one_that_answers_is_used(indexed) -> None:
     model, _, index = indexed
-    counts = index.totals["count"]
-    feature = int(np.flatnonzero(counts >= 60)[counts[counts >= 60].argmin()])
-    with pytest.raises(DescriptionError, match="fires in almost every stretch"):
-        describe_feature(model, index, int(index.totals["count"].argmax()))
+    feature = typical(index)
     with pytest.raises(DescriptionError, match="no address of an API"):
         Api("ftp://nowhere", "m")
     with pytest.raises(DescriptionError, match=r"gave no answer .* Rules need no API"):

@@ -50,13 +50,33 @@ def test_all_forty_planted_atoms_are_recovered(tmp_path: Path) -> None:
 
 def text_file(tmp_path: Path) -> Path:
     path = tmp_path / "text.txt"
-    lines = [
-        "The capital of France is Paris",
-        "The keys to the cabinet are on the table",
-        "When Mary went to the store, John gave a drink",
-    ]
     rng = np.random.default_rng(0)
-    path.write_text("\n".join(lines[number] for number in rng.integers(0, 3, 900)))
+    words = [
+        "the",
+        "a",
+        "keys",
+        "cabinet",
+        "table",
+        "store",
+        "drink",
+        "capital",
+        "France",
+        "Italy",
+        "Paris",
+        "Rome",
+        "Mary",
+        "John",
+        "gave",
+        "went",
+        "is",
+        "are",
+        "of",
+        "to",
+        "when",
+        "on",
+        "and",
+    ]
+    path.write_text("\n".join(" ".join(rng.choice(words, 9)) for _ in range(600)))
     return path
 
 
@@ -119,7 +139,7 @@ def test_variance_explained_is_of_all_tokens_about_one_mean(tiny_models, tmp_pat
 
 
 def small(model: Model, site: str, **more: object):
-    plain = {"features": 40, "k": 4.0, "tokens": 3000, "steps": 40} | more
+    plain = {"features": 40, "k": 4.0, "tokens": 3000, "steps": 120} | more
     return dictionary_recipe(model, site, **plain)
 
 
@@ -144,7 +164,7 @@ def test_a_training_ends_in_a_folder_that_saelens_reads(
     assert (
         card["weight_hash"] == model.info.weight_hash
         and card["shuffled_weights"]["l0"] >= 0
-        and len(card["losses"]) == 40
+        and len(card["losses"]) == 120
     )
     assert card["quality"]["fve"] > 0.2 and "text.txt" in card["source"]
 

@@ -123,9 +123,12 @@ class FeatureEdit(Edit):
         assert dictionary is not None
         source = dictionary.flat(activation if read is None else read)
         before = dictionary.encode(source)[..., self.feature]
-        plain = Edit("neurons", self.layer, None, self.positions, self.op, self.value)
-        change = (plain.apply(before, offset) - before)[..., None] * dictionary.scale(source)
+        change = (self.acts(before, offset) - before)[..., None] * dictionary.scale(source)
         return activation + (change * dictionary.decoder[self.feature].to(activation)).view_as(activation)
+
+    def acts(self, before: Float[Tensor, "batch pos"], offset: int = 0) -> Float[Tensor, "batch pos"]:
+        """The feature's activations under the edit."""
+        return Edit("neurons", self.layer, None, self.positions, self.op, self.value).apply(before, offset)
 
     @property
     def address(self) -> tuple[Kind, int, int | None, tuple[int, ...] | None, Op]:

@@ -59,6 +59,8 @@ class Frozen:
     """Of transcoders that also pass on a linear part of what they read."""
     edits: tuple[Edit, ...]
     """The stack, as far as it acts behind the embedding and between the MLPs."""
+    features: tuple[FeatureEdit, ...]
+    """The stack, as far as it changes features of transcoders."""
 
     def read_before_norm(self, layer: int) -> Tensor:
         return self.kept["resid_pre" if self.decoder.parallel else "resid_mid"][layer]
@@ -91,7 +93,11 @@ def freeze(model: Model, tokens: Tokens, stack: Stack = (), transcoders: Sequenc
         )
     final = model.runtime.run(model.batch(tokens.ids), tape)
     skips = {each.layer: each.sae.W_skip.detach().T.to(final) for each in transcoders if hasattr(each.sae, "W_skip")}
-    return Frozen(model, decoder, tokens, tape.kept, final, skips, tuple(tape.linear))
+    edits = tape.edits.values()
+    features = tuple(
+        edit for each in edits for edit in each if isinstance(edit, FeatureEdit) and edit.kind == "mlp_out"
+    )
+    return Frozen(model, decoder, tokens, tape.kept, final, skips, tuple(tape.linear), features)
 
 
 INSIDE: tuple[Kind, ...] = ("q", "k", "pattern", "neurons", "mlp_out")

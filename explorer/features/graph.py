@@ -213,6 +213,9 @@ def taken_apart(frozen: Frozen, transcoders: Sequence[Dictionary], most: int) ->
     places, acts = [], []
     for dictionary in transcoders:
         found = dictionary.encode(frozen.kept["mlp_read"][dictionary.layer][0])
+        for edit in frozen.features:
+            if edit.dictionary is dictionary:  # what an intervention set it to is what it writes
+                found[:, edit.feature] = edit.acts(found[None, :, edit.feature])[0]
         position, index = found.nonzero(as_tuple=True)
         places.append(torch.stack([torch.full_like(position, dictionary.layer), position, index], 1))
         acts.append(found[position, index])

@@ -15,7 +15,7 @@ from explorer.plots.heatmap import Heatmap, Mark
 from explorer.plots.lines import Lines, Series, limits
 from explorer.plots.theme import BLUE, GREEN, GREY, ORANGE, position_label, symmetric_limit, token_label
 
-STEP_X, STEP_Y, ROW_WIDE = 96.0, 86.0, 4
+STEP_X, STEP_Y, LINE, ROW_WIDE = 96.0, 86.0, 34.0, 6
 CIRCUIT_X, CIRCUIT_Y = 78.0, 150.0
 MOST_EDGES = 1500
 WIDEST, THINNEST = 7.0, 0.8
@@ -100,7 +100,7 @@ def attribution_picture(
         for position, text in enumerate(graph.tokens)
         if position in columns
     ]
-    height = int(min(900, max(520, STEP_Y * (len(layers) + 1))))
+    height = int(min(900, max(520, max((y for _, y in places.values()), default=0.0) + STEP_Y)))
     return Graph(nodes, edges, rows, heads, {}, selected, height)
 
 
@@ -133,18 +133,23 @@ def column_places(graph: AttributionGraph, drawn: Sequence[int]) -> dict[int, tu
 
 
 def laid_out(graph: AttributionGraph, drawn: Sequence[int]) -> dict[int, tuple[float, float]]:
+    """Places of the nodes: layers up, each as high as its fullest position needs; the most influential first."""
     columns = column_places(graph, drawn)
-    places: dict[int, tuple[float, float]] = {}
-    top = max(node.layer for node in graph.nodes)
     cells: dict[tuple[int, int], list[int]] = {}
     for number in drawn:
         node = graph.nodes[number]
         cells.setdefault((node.layer, node.position), []).append(number)
-    for (layer, position), members in cells.items():
-        left = columns[position][0]
-        for place, number in enumerate(sorted(members, key=lambda each: -graph.influence[each])):
-            line, column = divmod(place, ROW_WIDE)
-            places[number] = (left + STEP_X * column, STEP_Y * (top - layer) + 26.0 * line)
+    places: dict[int, tuple[float, float]] = {}
+    top = 0.0
+    for layer in sorted({layer for layer, _ in cells}, reverse=True):
+        lines = 1
+        for (own, position), members in cells.items():
+            if own == layer:
+                lines = max(lines, -(-len(members) // ROW_WIDE))
+                for place, number in enumerate(sorted(members, key=lambda each: -graph.influence[each])):
+                    line, column = divmod(place, ROW_WIDE)
+                    places[number] = (columns[position][0] + STEP_X * column, top + LINE * line)
+        top += STEP_Y + LINE * (lines - 1)
     return places
 
 

@@ -10,8 +10,10 @@ import torch
 from explorer.core.errors import DictionaryError
 from explorer.core.sites import Head
 from explorer.engine.frozen import freeze
-from explorer.engine.interventions import Ablate
-from explorer.features.graph import attribution_graph, transcoders_of
+from explorer.engine.interventions import Ablate, Clamp
+from explorer.features.graph import attribution_graph, feature_of, transcoders_of
+from explorer.features.graph_check import check_graph
+from explorer.features.graph_groups import graph_groups
 from explorer.features.influence import influence, scores
 from tests.features.dictionaries import added
 
@@ -101,6 +103,51 @@ def test_a_graph_of_a_changed_run_is_of_that_run(model) -> None:
     logits = model.unembed(model.activations(model.tokenize(PROMPT), stack).final[-1])
     number = next(number for number, node in enumerate(graph.nodes) if node.kind == "logit")
     assert abs(graph.pre[number] - float(logits[graph.nodes[number].index] - logits.mean())) < 1e-9
+
+
+def test_a_changed_feature_writes_what_it_was_set_to(model) -> None:
+    before = attribution_graph(model, PROMPT)
+    node = next(node for node in before.nodes if node.kind == "feature" and node.layer == 1)
+    stack = (Clamp(feature_of(node), 9.0, (node.position,)),)
+    graph = attribution_graph(model, PROMPT, interventions=stack)
+    same = next(each for each in graph.nodes if each.name == node.name)
+    assert same.value == pytest.approx(9.0)
+    fed = graph.of_kind("feature", "logit")
+    assert np.abs(graph.edges.sum(1) + graph.biases - graph.pre)[fed].max() < 1e-9
+    errors = [
+        {each.name: each.value for each in found.nodes if each.kind == "error" and each.layer == 1}
+        for found in (before, graph)
+    ]
+    assert errors[0] == pytest.approx(errors[1])
+    gone = attribution_graph(model, PROMPT, interventions=(Ablate(feature_of(node)),))
+    assert not any(each.kind == "feature" and (each.layer, each.index) == (1, node.index) for each in gone.nodes)
+
+
+def test_the_check_measures_in_the_model_itself(model) -> None:
+    graph = attribution_graph(model, PROMPT)
+    found = check_graph(model, graph, PROMPT, n=4)
+    logit = next(node for node in graph.nodes if node.kind == "logit")
+
+    def read(items: tuple[object, ...]) -> float:
+        logits = model.unembed(model.activations(model.tokenize(PROMPT), items).final[-1])
+        return float(logits[logit.index] - logits.mean())
+
+    node = found.nodes[0]
+    assert found.measured[0, 0] == pytest.approx(
+        read((Ablate(feature_of(node), "zero", (node.position,)),)) - read(()), abs=1e-9
+    )
+    assert -1 <= found.spearman <= 1 and 0 <= found.wrong_sign <= 1
+    last = graph.nodes.index(found.nodes[-1])
+    if found.nodes[-1].layer == 2:  # nothing above it but the logits: its total effect is its direct one
+        assert found.predicted[-1, 0] == pytest.approx(-graph.edges[graph.nodes.index(logit), last])
+
+
+def test_groups_of_features_are_by_token_or_alike(model) -> None:
+    shown = attribution_graph(model, PROMPT).shown(1.0)
+    by_token = graph_groups(shown, "token")
+    assert by_token and all(len({name.rpartition("@")[2] for name in group.nodes}) == 1 for group in by_token)
+    alike = [name for group in graph_groups(shown, "alike edges (proposed)") for name in group.nodes]
+    assert len(alike) == len(set(alike))
 
 
 def test_scores_by_hand() -> None:

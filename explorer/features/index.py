@@ -13,7 +13,7 @@ The first token of a row and every BOS are left out, as in training.
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -119,12 +119,17 @@ class FeatureIndex:
         )
 
     def by_token(self, token: int, n: int = 20) -> pd.DataFrame:
-        """Features by their mean activation at a token, over all its places in the corpus; and how much of their firing it is."""
+        """Features by their mean activation at a token, over all its places in the corpus."""
+        return self.by_tokens([token], n)
+
+    def by_tokens(self, tokens: Sequence[int], n: int | None = 20) -> pd.DataFrame:
+        """Features by their mean activation at some tokens, with the share of these places at which they fire, and of their firing that
+        is there."""
         total, fires = np.zeros(self.n_features), np.zeros(self.n_features, np.int64)
         places = 0
         for number, (shard, offset) in enumerate(zip(self.shards, self.offsets, strict=True)):
             first = number * self.rows_of_shard
-            here = (self.tokens[first : first + self.rows_of_shard] == token).ravel()
+            here = np.isin(self.tokens[first : first + self.rows_of_shard], tokens).ravel()
             places += int(here.sum())
             if not here.any() or not offset[-1]:
                 continue
@@ -140,7 +145,8 @@ class FeatureIndex:
                 "share_of_firing": fires / np.maximum(self.totals["count"], 1),
             }
         )
-        return found[fires > 0].sort_values("mean_here", ascending=False).head(n).reset_index(drop=True)
+        found = found[fires > 0].sort_values("mean_here", ascending=False).reset_index(drop=True)
+        return found if n is None else found.head(n)
 
     def window(self, place: int, before: int = 24, after: int = 8) -> tuple[list[int], int]:
         """Tokens around a place of the corpus (within its row), and the number of the place among them."""

@@ -1,4 +1,4 @@
-"""The command line: `circuit-explorer serve | models | tasks | train | train-lens | train-sae | run | patch | circuit | audit | report | replay`."""
+"""The command line: `circuit-explorer serve | models | tasks | train | train-lens | train-sae | add-sae | index | run | patch | circuit | audit | report | replay`."""
 
 import argparse
 import sys
@@ -97,6 +97,18 @@ def add_features(choices: Any) -> None:
     train.add_argument("--no-baseline", action="store_true", help="leave out the dictionary of shuffled weights")
     train.add_argument("--out", metavar="DIR", type=Path, help="where to write (default: where the app looks for it)")
     train.set_defaults(command=feature_commands.train_sae)
+    add = choices.add_parser("add-sae", help="check a dictionary of sae-lens against a model, and keep it")
+    add.add_argument("model", metavar="MODEL", help="catalog key, hub id or directory")
+    add.add_argument("source", metavar="SOURCE", help="a folder, or a release of sae-lens or a hub repository")
+    add.add_argument("--id", default="", help="of the dictionary in the release, which is downloaded")
+    add.add_argument("--name", default="", help="where another is at its place")
+    add.set_defaults(command=feature_commands.add_sae)
+    index = choices.add_parser("index", help="index a text for a dictionary: where each feature fires")
+    index.add_argument("model", metavar="MODEL", help="catalog key, hub id or directory")
+    index.add_argument("--site", required=True, metavar="SITE", help="L14.resid_post, L2.transcoder, …")
+    index.add_argument("--text", metavar="FILE", type=Path, help="UTF-8 text (default: see the README)")
+    index.add_argument("--tokens", type=int, default=200_000)
+    index.set_defaults(command=feature_commands.index)
 
 
 def add_serve(choices: Any) -> None:

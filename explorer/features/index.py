@@ -34,8 +34,9 @@ from explorer.engine.places import source_and_target, usable
 from explorer.engine.sweep import never
 from explorer.models.cache import data_directory
 from explorer.models.dictionary import Dictionary
+from explorer.models.dictionary_files import text_of
 from explorer.models.info import Progress
-from explorer.training.texts import rows_for
+from explorer.training.texts import is_small_world, rows_for
 
 SHARD_TOKENS = 1 << 16
 """Most tokens of a shard: their numbers fit in 16 bits."""
@@ -177,7 +178,8 @@ def feature_index(
 ) -> FeatureIndex | None:
     """Index a corpus for the dictionary of a place; goes on where an earlier call stopped.  None if cancelled.
 
-    `text`: a UTF-8 file; without, documents of the small world for its models, else what the model writes.  An index of another
+    `text`: a UTF-8 file; without, documents of the small world for its models, else the text that came with the dictionary, else what
+    the model writes.  An index of another
     text or another dictionary in the folder is replaced.  Raises `TrainingError` (a text that is empty or unreadable),
     `DictionaryError`.
     """
@@ -233,13 +235,18 @@ def begun(
     if path.is_file():
         old = json.loads(path.read_text(encoding="utf-8"))
         if all(old.get(name) == value for name, value in about.items()):
-            kept = np.memmap(folder / TOKENS, np.uint32, "r").reshape(-1, about["row"])
-            return torch.from_numpy(kept.astype(np.int64)), old
+            written = np.memmap(folder / TOKENS, np.uint32, "r").reshape(-1, about["row"])
+            return torch.from_numpy(written.astype(np.int64)), old
         path.unlink()
         for shard in folder.glob("shard-*.safetensors"):
             shard.unlink()
-    source, rows = rows_for(model, text, -(-about["wanted"] // about["row"]), about["row"], about["seed"], tell)
-    rows = rows[: -(-about["wanted"] // about["row"])]
+    count = -(-about["wanted"] // about["row"])
+    kept = None if text is not None or is_small_world(model) else text_of(model.info, about["place"])
+    if kept is not None and kept[1].shape[1] == about["row"]:
+        source, rows = f"text held out from its training: {kept[0]}", kept[1]
+    else:
+        source, rows = rows_for(model, text, count, about["row"], about["seed"], tell)
+    rows = rows[:count]
     folder.mkdir(parents=True, exist_ok=True)
     rows.numpy().astype(np.uint32).tofile(folder / TOKENS)
     full = about | {"source": source, "tokens": int(usable(rows, model.tokenizer.bos_token_id).sum())}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from explorer.engine.model import Model
 from explorer.models.dictionary import Dictionary
-from explorer.models.dictionary_files import add_dictionary
+from explorer.models.dictionary_files import PLACE, add_dictionary
 
 
 def load_dictionary(model: Model, source: str | Path, sae_id: str = "", name: str = "") -> Dictionary:
@@ -17,6 +17,6 @@ def load_dictionary(model: Model, source: str | Path, sae_id: str = "", name: st
 
     Raises `DictionaryError` (of another model or site: both widths are named), `UnsafeFileError` (weights as pickle).
     """
-    if not sae_id and not Path(source).exists():
+    if not sae_id and PLACE.fullmatch(str(source)):
         return model.dictionary(str(source))
     return model.dictionary(add_dictionary(str(source), model.info, sae_id, name).place)

@@ -1,6 +1,6 @@
 """Where dictionaries lie, and how one is found: the user's own before those that ship.
 
-A folder is sae-lens' (`cfg.json`, `sae_weights.safetensors`) and, if it was trained here, `card.json`.  It is named as its place,
+A folder is sae-lens' (`cfg.json`, `sae_weights.safetensors`) and, if it was trained here, `card.json` and some held-out text.  It is named as its place,
 `L14.resid_post`, or `L14.resid_post~NAME` for another at the same place.
 """
 
@@ -12,17 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Int
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
 
 from explorer.core.errors import DictionaryError
 from explorer.core.sites import FeatureKind, place_name
 from explorer.models.cache import data_directory
 from explorer.models.dictionary import Dictionary, check_fits, kinds, place_of
-from explorer.models.files import sha256
+from explorer.models.files import check_header, sha256
 from explorer.models.info import ModelInfo
 from explorer.models.saelens import CONFIG, WEIGHTS, read_folder, read_release, save_folder
 from explorer.models.zoo.shipped import FILES
 
-CARD = "card.json"
+CARD, TEXT = "card.json", "text.safetensors"
 PLACE = re.compile(r"L(\d{1,4})\.([a-z_]+?)(?:~([\w.-]{1,64}))?")
 SHIPPED = FILES / "dictionaries"
 
@@ -102,6 +106,21 @@ def card_of(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise DictionaryError(f"{path} cannot be read as JSON ({error}).") from error
     return card if isinstance(card, dict) else {}
+
+
+def write_text(rows: Int[Tensor, "row pos"], source: str, folder: Path) -> None:
+    """Keep some text with a dictionary, as tokens."""
+    save_file({"rows": rows.int().contiguous()}, folder / TEXT, {"source": source})
+
+
+def text_of(info: ModelInfo, place: str) -> tuple[str, Int[Tensor, "row pos"]] | None:
+    """The text that lies with a dictionary: where it comes from, and its rows."""
+    folder = folders(info).get(place)
+    if folder is None or not (folder / TEXT).is_file():
+        return None
+    check_header(folder / TEXT)
+    with safe_open(folder / TEXT, framework="pt") as file:
+        return str((file.metadata() or {}).get("source", "")), file.get_tensor("rows").long()
 
 
 def add_dictionary(source: str, info: ModelInfo, sae_id: str = "", name: str = "") -> Dictionary:

@@ -28,7 +28,7 @@ from explorer.engine.model import Model
 from explorer.engine.places import pair_at, usable
 from explorer.models.decoder import Block, Decoder, Linear
 from explorer.models.dictionary import Dictionary, width_of
-from explorer.models.dictionary_files import own_folder, parse_place, read_dictionary
+from explorer.models.dictionary_files import own_folder, parse_place, read_dictionary, write_text
 from explorer.models.info import ModelInfo, Progress
 from explorer.models.saelens import batch_topk, step_input, write_trained
 from explorer.training.dictionary_card import measure_dictionary, write_dictionary_card
@@ -39,6 +39,8 @@ from explorer.training.texts import is_small_world, rows_for, rows_from_file
 HELD_OUT = 12
 SAVE_EVERY = 100
 WRITTEN_AT_ONCE = 192
+KEPT_ROWS = 1000
+"""Rows of held-out text that stay with a dictionary, for an index of it."""
 CHUNK = 16
 """Rows that are run at once."""
 DEAD_AFTER = 100
@@ -152,6 +154,7 @@ def train_dictionary(
         compared = replace(read_dictionary(work / "random", model.info), card={})
     card = measure_dictionary(model, found, held, recipe, record, compared, shuffled_engine(model, recipe.seed), tell)
     write_dictionary_card(card, folder)
+    write_text(held[:KEPT_ROWS], source, folder)
     shutil.rmtree(work)
     return read_dictionary(folder, model.info, found.name)
 

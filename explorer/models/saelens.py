@@ -5,6 +5,9 @@ sae-lens has no training of transcoders; `transcoder_training` is its BatchTopK 
 
 import json
 import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -173,12 +176,14 @@ def write_trained(
     (folder / CONFIG).write_text(json.dumps(config, indent=1), encoding="utf-8")
 
 
-class quiet:  # noqa: N801 (used as a statement)
-    """sae-lens and what it imports talk and configure logging; that is not for a user's console."""
-
-    def __enter__(self) -> None:
-        self.level = logging.root.manager.disable
-        logging.disable(logging.WARNING)
-
-    def __exit__(self, *found: object) -> None:
-        logging.disable(self.level)
+@contextmanager
+def quiet() -> Iterator[None]:
+    """sae-lens and what it imports talk, warn and configure logging; that is not for a user's console."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

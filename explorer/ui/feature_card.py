@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import streamlit as st
+import torch
 
 from explorer.core.sites import Feature
-from explorer.features.dashboard import Dashboard, Example, feature_dashboard
+from explorer.features.dashboard import Dashboard, Example, feature_dashboard, prompt_acts
 from explorer.plots import feature_figures as plots
 from explorer.prompts.tokens import visible
 from explorer.ui import session
@@ -18,6 +19,7 @@ from explorer.ui.feature_describe import description_panel, label_panel
 from explorer.ui.feature_dictionaries import index_panel
 from explorer.ui.feature_response import response_panel
 from explorer.ui.feature_state import Opened, index_of, open_feature, open_the
+from explorer.ui.heatmap import heatmap
 from explorer.ui.html import grid, plain_label, safe_html, say
 from explorer.ui.lines import line_chart
 from explorer.ui.terms import help_for
@@ -40,6 +42,7 @@ def card_view(page: Opened) -> None:
     found = None if index is None else feature_dashboard(page.desk.model, index, feature.index)
     st.subheader(str(feature), anchor=False)
     head(page, feature, found)
+    on_prompt(page, feature)
     left, right = st.columns([3, 2], gap="large")
     with right:
         with st.container(border=True, key="card_act"):
@@ -60,6 +63,19 @@ def card_view(page: Opened) -> None:
             histogram(found)
         response_panel(page, feature, index)
         continuation_panel(page.desk)
+
+
+def on_prompt(page: Opened, feature: Feature) -> None:
+    """Its activation at each token of the prompt that is shown, under the stack."""
+    desk = page.desk
+    runs = {"baseline": ()} | ({"changed": desk.stack} if desk.changed else {})
+    rows = [
+        prompt_acts(desk.model, page.dictionary, desk.tokens.text, desk.bench.bos, stack)[:, feature.index]
+        for stack in runs.values()
+    ]
+    acts = torch.stack(rows, 1).float().numpy()
+    st.markdown("**On this prompt**", help=help_for("activation (of a feature)"))
+    heatmap(plots.features_on_prompt(acts, range(len(runs)), desk.tokens.texts, list(runs)), "card_prompt")
 
 
 def head(page: Opened, feature: Feature, found: Dashboard | None) -> None:

@@ -128,14 +128,9 @@ def train_panel(model: Model) -> None:
     except ExplorerError as error:
         st.text(str(error))
         return
-    curve: list[float] = st.session_state.setdefault("_training_losses", [])
-
-    def watch(losses: list[float], dead: float) -> None:
-        curve[:] = losses
-
     found: Any = on_request(
         "train_dictionary", "Train", (model.identity, recipe, str(text)),
-        lambda show, cancelled: train_dictionary(model, recipe, text=text, progress=stopping(show, cancelled), watch=watch),
+        lambda show, cancelled: train_dictionary(model, recipe, text=text, progress=stopping(show, cancelled)),
         help="Runs the text through the model, trains the dictionary and one on shuffled weights for comparison, and measures both. Cancelled or interrupted, it goes on where it was when started again.",
     )  # fmt: skip
     if found is not None:

@@ -158,3 +158,30 @@ def test_two_dictionaries_at_one_place_are_told_apart(tiny_models, tmp_path: Pat
         model.activations(model.tokenize(PROMPT), (Clamp(each.feature(3), 4.0),)).final for each in (first, second)
     ]
     assert not torch.allclose(*finals)
+
+
+def test_a_release_that_cannot_be_reached_or_is_a_pickle_is_refused(
+    tiny_models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_models["gpt2"]
+    with pytest.raises(DictionaryError, match=r"cannot be had: .*a folder on this machine needs no network"):
+        ex.load_dictionary(model, "gpt2-small-res-jb", "blocks.8.hook_resid_pre")
+    monkeypatch.setattr(
+        "huggingface_hub.list_repo_files",
+        lambda repo: ["blocks.8.hook_resid_pre/sae.pt", "blocks.8.hook_resid_pre/cfg.json"],
+    )
+    with pytest.raises(UnsafeFileError, match=r"saved as pickle \(blocks\.8\.hook_resid_pre/sae\.pt\)"):
+        ex.load_dictionary(model, "somebody/saes", "blocks.8.hook_resid_pre")
+
+
+def test_centred_streams_are_read_where_the_dictionary_asks(tiny_models, tmp_path: Path) -> None:
+    """`center_writing_weights`: sae-lens' gpt2-small-res-jb was trained on such a stream."""
+    model = tiny_models["gpt2"]
+    folder = write("relu", tmp_path / "sae", 32, 1, "resid_post")
+    config = json.loads((folder / "cfg.json").read_text())
+    config["metadata"]["model_from_pretrained_kwargs"] = {"center_writing_weights": True}
+    (folder / "cfg.json").write_text(json.dumps(config))
+    found = ex.load_dictionary(model, folder)
+    x = torch.randn(3, 32, dtype=torch.float64)
+    assert found.centred and torch.allclose(found.flat(x + 5.0), found.flat(x))
+    assert found is model.dictionary("L1.resid_post") and ex.load_dictionary(model, "L1.resid_post") is found

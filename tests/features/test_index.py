@@ -1,6 +1,8 @@
 """The index is what the dictionary says of the text; it resumes, replaces and refuses; dashboards and descriptions read it."""
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import pairwise
 from pathlib import Path
 
@@ -285,3 +287,37 @@ def test_maximised_text_fires_more_than_it_began(indexed) -> None:
     rows = torch.tensor([found.ids])
     weight, bias = dictionary.linear
     assert found.acts[-1] == pytest.approx(float(stream(model, rows[0])[-1] @ weight[:, 3] + bias[3]), abs=1e-6)
+
+
+def test_hostile_tokens_stay_text(tiny_models, tmp_path: Path) -> None:
+    from explorer.ui.feature_card import example_html
+
+    model = tiny_models["gpt2"]
+    place = added(model, tmp_path / "sae", "relu", 1, "resid_post").place
+    (tmp_path / "hostile.txt").write_text("<img src=x onerror=alert(1)> <script>alert(2)</script> &amp; **b** " * 80)
+    index = feature_index(model, place, text=tmp_path / "hostile.txt", tokens=900)
+    assert index is not None
+    found = feature_dashboard(model, index, int(index.totals["count"].argmax()))
+    shown = "".join(example_html(each, found.largest) for each in found.examples)
+    assert found.examples and "<img" not in shown and "<script" not in shown and "&lt;" in shown
+
+
+def test_a_key_that_is_refused_is_said(indexed) -> None:
+    class Refusing(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_error(401)
+
+        def log_message(self, *given: object) -> None:
+            pass
+
+    model, _, index = indexed
+    with HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(DescriptionError, match=r"answered 401 \(the key was refused\)"):
+            describe_feature(
+                model,
+                index,
+                typical(index),
+                LanguageDescriber(Api(f"http://127.0.0.1:{server.server_port}/v1", "m", "wrong")),
+            )
+        server.shutdown()

@@ -242,3 +242,21 @@ def test_mistakes_with_circuits(tmp_path: Path, capsys, monkeypatch, more, said)
     assert main(["circuit", "small-world-nano", "--task", "ioi", "--n", "4", "--method", "eap", *more]) == 1
     error = capsys.readouterr().err
     assert said in error and "Traceback" not in error, error
+
+
+@pytest.mark.slow
+def test_a_dictionary_is_trained_added_and_indexed(tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("CIRCUIT_EXPLORER_DATA", str(tmp_path / "data"))
+    out, site = tmp_path / "sae", ["--site", "L1.resid_post"]
+    sizes = ["--features", "64", "--k", "6", "--tokens", "4000", "--steps", "15"]
+    assert main(["train-sae", "small-world-nano", *site, *sizes, "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "fraction of variance explained" in said and "shuffled weights" in said and "64 features" in said
+    assert main(["index", "small-world-nano", *site]) == 1  # not added yet
+    assert "There is no dictionary at L1.resid_post" in capsys.readouterr().err
+    assert main(["add-sae", "small-world-nano", str(out)]) == 0
+    assert "L1.resid_post: 64 features, jumprelu" in capsys.readouterr().out
+    assert main(["index", "small-world-nano", *site, "--tokens", "2000"]) == 0
+    assert "features fire" in capsys.readouterr().out
+    assert main(["add-sae", "small-world", str(out)]) == 1
+    assert "reads 128 numbers; small-world has 256 there" in capsys.readouterr().err

@@ -15,7 +15,9 @@ from explorer.plots.heatmap import Heatmap, Mark
 from explorer.plots.lines import Lines, Series, limits
 from explorer.plots.theme import BLUE, GREEN, GREY, ORANGE, position_label, symmetric_limit, token_label
 
-STEP_X, STEP_Y, LINE, ROW_WIDE = 96.0, 86.0, 34.0, 6
+STEP_X, STEP_Y, LINE, NARROW = 78.0, 86.0, 34.0, 56.0
+ROWS, ASPECT = (6, 4, 3, 2, 1), 2.2
+"""How many nodes of one layer and position may stand side by side: the most at which the picture is no wider than so many times its height."""
 CIRCUIT_X, CIRCUIT_Y = 78.0, 150.0
 MOST_EDGES = 1500
 WIDEST, THINNEST = 7.0, 0.8
@@ -75,7 +77,7 @@ def attribution_picture(
             share = graph.edges[target, source] / max(totals[target], 1e-12)
             joined[ends[0], ends[1]] = joined.get((ends[0], ends[1]), 0.0) + float(share)
     strongest = sorted(joined.items(), key=lambda item: -abs(item[1]))[:MOST_EDGES]
-    places = laid_out(graph, drawn)
+    places, columns = laid_out(graph, drawn)
     nodes, seen = [], set()
     for number in drawn:
         id_ = ids[number]
@@ -94,7 +96,6 @@ def attribution_picture(
         (min(places[number][1] for number in drawn if graph.nodes[number].layer == layer), row_name(graph, layer))
         for layer in layers
     ]
-    columns = column_places(graph, drawn)
     heads = [
         (float(np.mean(columns[position])), position_label(text, position))
         for position, text in enumerate(graph.tokens)
@@ -115,42 +116,50 @@ def row_name(graph: AttributionGraph, layer: int) -> str:
     return "logits" if any(node.kind == "logit" and node.layer == layer for node in graph.nodes) else f"L{layer}"
 
 
-def column_places(graph: AttributionGraph, drawn: Sequence[int]) -> dict[int, tuple[float, float]]:
-    """Left and right edge of each position's column: as wide as its fullest row needs."""
-    widest: dict[int, int] = {}
-    for position in sorted({graph.nodes[number].position for number in drawn}):
-        counts: dict[int, int] = {}
-        for number in drawn:
-            node = graph.nodes[number]
-            if node.position == position:
-                counts[node.layer] = counts.get(node.layer, 0) + 1
-        widest[position] = min(ROW_WIDE, max(counts.values(), default=1))
+Cells = dict[tuple[int, int], list[int]]
+"""Drawn nodes by layer and position, the most influential first."""
+
+
+def column_places(cells: Cells, wide: int) -> dict[int, tuple[float, float]]:
+    """Left and right of each position's column: as wide as its fullest row needs, narrow where it holds no features."""
+    counts: dict[int, int] = {}
+    for (_, position), members in cells.items():
+        counts[position] = max(counts.get(position, 1), min(wide, len(members)))
     places, x = {}, 0.0
-    for position, count in widest.items():
-        places[position] = (x, x + STEP_X * (count - 1))
-        x += STEP_X * count
+    for position in sorted(counts):
+        step = STEP_X if counts[position] > 1 else NARROW
+        places[position] = (x, x + step * (counts[position] - 1))
+        x += step * counts[position]
     return places
 
 
-def laid_out(graph: AttributionGraph, drawn: Sequence[int]) -> dict[int, tuple[float, float]]:
-    """Places of the nodes: layers up, each as high as its fullest position needs; the most influential first."""
-    columns = column_places(graph, drawn)
-    cells: dict[tuple[int, int], list[int]] = {}
-    for number in drawn:
-        node = graph.nodes[number]
-        cells.setdefault((node.layer, node.position), []).append(number)
-    places: dict[int, tuple[float, float]] = {}
-    top = 0.0
+def row_places(cells: Cells, wide: int) -> dict[int, float]:
+    """Top of each layer, which is as high as its fullest position needs; the last entry is the whole height."""
+    places, top = {}, 0.0
     for layer in sorted({layer for layer, _ in cells}, reverse=True):
-        lines = 1
-        for (own, position), members in cells.items():
-            if own == layer:
-                lines = max(lines, -(-len(members) // ROW_WIDE))
-                for place, number in enumerate(sorted(members, key=lambda each: -graph.influence[each])):
-                    line, column = divmod(place, ROW_WIDE)
-                    places[number] = (columns[position][0] + STEP_X * column, top + LINE * line)
+        places[layer] = top
+        lines = max(-(-len(members) // wide) for (own, _), members in cells.items() if own == layer)
         top += STEP_Y + LINE * (lines - 1)
     return places
+
+
+def laid_out(
+    graph: AttributionGraph, drawn: Sequence[int]
+) -> tuple[dict[int, tuple[float, float]], dict[int, tuple[float, float]]]:
+    """Places of the nodes, and left and right of each position's column."""
+    cells: Cells = {}
+    for number in sorted(drawn, key=lambda each: -graph.influence[each]):
+        cells.setdefault((graph.nodes[number].layer, graph.nodes[number].position), []).append(number)
+    for wide in ROWS:
+        columns, rows = column_places(cells, wide), row_places(cells, wide)
+        if max(right for _, right in columns.values()) <= ASPECT * (max(rows.values()) + STEP_Y):
+            break
+    places = {}
+    for (layer, position), members in cells.items():
+        for place, number in enumerate(members):
+            line, column = divmod(place, wide)
+            places[number] = (columns[position][0] + STEP_X * column, rows[layer] + LINE * line)
+    return places, columns
 
 
 def node_picture(
@@ -168,7 +177,16 @@ def node_picture(
         label, hover = id_[1:], f"{id_[1:]}: {members} nodes"
     color = {"feature": BLUE, "error": GREY, "token": GREEN, "logit": ORANGE}[node.kind]
     size = 30.0 if node.kind != "error" else 10.0 + 26.0 * min(1.0, influence * 4)
-    return GraphNode(id_, label, *at, color, f"{hover}\ninfluence {influence:.3f}", size, marked=marked)
+    return GraphNode(
+        id_,
+        label,
+        *at,
+        color,
+        f"{hover}\ninfluence {influence:.3f}",
+        size,
+        marked=marked,
+        shape="diamond" if node.kind == "error" else "",
+    )
 
 
 def texts_of(graph: AttributionGraph, node: Node, labels: Mapping[str, str]) -> tuple[str, str]:
@@ -219,6 +237,7 @@ def feature_circuit_picture(effects: FeatureEffects, labels: Mapping[str, str], 
                     color,
                     f"{id_}\ncontribution {value:+.3f} logits",
                     14.0 + 26.0 * min(1.0, abs(value) / largest),
+                    shape="diamond" if label == "error" else "",
                 )
             )
     for number, matrix in enumerate(effects.edges):

@@ -25,6 +25,8 @@ class GraphNode:
     """Whether an intervention acts on it."""
     thumbnail: str = ""
     """An attention pattern: rows of digits 0 to 9, parted by line breaks."""
+    shape: str = ""
+    """`diamond` for what is no component, such as an error; empty for a box around the label."""
 
 
 @dataclass(frozen=True)

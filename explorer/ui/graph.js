@@ -10,6 +10,7 @@ function styles(root) {
   return [
     { selector: "node", style: { label: "data(label)", "font-family": font, "font-size": 11, color: "#fff", "text-valign": "center", "text-halign": "center", shape: "round-rectangle", width: "data(width)", height: "data(height)", "background-color": "data(color)", "border-width": 0 } },
     { selector: "node[?small]", style: { "font-size": 9 } },
+    { selector: "node[shape]", style: { shape: "data(shape)" } },
     { selector: "node.row", style: { "background-opacity": 0, color: text, "text-opacity": 0.55, "font-size": 11, events: "no", width: 1, height: 1, "text-halign": "left" } },
     { selector: "node.column", style: { "background-opacity": 0, color: text, "text-opacity": 0.7, "font-size": 10, events: "no", width: 1, height: 1 } },
     { selector: ":parent", style: { "background-color": text, "background-opacity": 0.05, "border-width": 1.5, "border-style": "dashed", "border-color": text, "border-opacity": 0.5, color: text, "text-valign": "top", "font-size": 11, padding: 10, shape: "round-rectangle" } },
@@ -38,7 +39,7 @@ function elements(spec) {
     ...Object.entries(spec.groups).map(([id, label]) => ({ group: "nodes", data: { id: `:${id}`, label, width: 1, height: 1, color: "#888" } })),
     ...spec.nodes.map((node) => ({
       group: "nodes", classes: node.marked ? "marked" : "", position: { x: node.x, y: node.y },
-      data: { id: node.id, label: node.label, color: node.color, width: node.small ? Math.max(30, wide(node) - 8) : wide(node), height: node.small ? 16 : 24, small: node.small, parent: node.parent ? `:${node.parent}` : undefined, ...(node.ring ? { ring: node.ring } : {}) },
+      data: { id: node.id, label: node.label, color: node.color, width: node.shape ? node.size : node.small ? Math.max(30, wide(node) - 8) : wide(node), height: node.shape ? node.size : node.small ? 16 : 24, ...(node.shape ? { shape: node.shape } : {}), small: node.small, parent: node.parent ? `:${node.parent}` : undefined, ...(node.ring ? { ring: node.ring } : {}) },
     })),
     ...spec.rows.map(([y, label]) => ({ group: "nodes", classes: "row", selectable: false, data: { id: `row ${label}`, label, width: 1, height: 1, color: "#888" }, position: { x: left, y } })),
     ...spec.columns.map(([x, label]) => ({ group: "nodes", classes: "column", selectable: false, data: { id: `column ${label}`, label, width: 1, height: 1, color: "#888" }, position: { x, y: low } })),

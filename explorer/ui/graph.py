@@ -58,7 +58,7 @@ def graph_chart(
             {
                 "id": node.id, "label": node.label, "x": node.x, "y": node.y, "color": node.color, "hover": node.hover,
                 "size": node.size, "small": node.size < 30, "parent": node.parent, "ring": node.ring, "marked": node.marked,
-                "thumbnail": node.thumbnail,
+                "thumbnail": node.thumbnail, "shape": node.shape,
             }
             for node in shown.nodes
         ],

@@ -53,7 +53,7 @@ def draw(strip: Strip) -> None:
                 say(strip.alone, "Circuit alone:")
                 icon_button("alone_off", "close", "Run the whole model again", False, whole_model)
         if not bench.entries:
-            st.caption("None. Click a head, a token or a lens cell and choose what to do with it.")
+            st.caption("None. Click a head, a token, a lens cell or a feature and choose what to do with it.")
         without_effect = replaced_by(bench, strip.problems)
         for index, entry in enumerate(bench.entries):
             line(strip, index, entry)

@@ -13,12 +13,13 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from benchmarks.browser import settle
+from tests.browser.test_features import PAIR
 from tests.browser.test_findings import keep, run_all
 from tests.browser.test_journeys import OPENING_PAIR
 
 pytestmark = pytest.mark.browser
 TEXTS = "&".join(f"{name}={quote(text)}" for name, text in OPENING_PAIR.items())
-VIEWS = ("attention", "patching", "findings", "present")
+VIEWS = ("attention", "patching", "features", "graph", "findings", "present")
 COLORS = 96
 
 
@@ -59,3 +60,12 @@ def test_pictures(visit, folder) -> None:
     name = re.search(r"finding=(\w+)", page.url)[1]  # type: ignore[index]
     visit(f"/present?model=small-world-nano&steps={name}", wait_for=".ce-claim")
     picture(page, folder, "present")
+
+
+def test_pictures_of_features(visit, folder) -> None:
+    small = f"model=small-world&{PAIR}"
+    page = visit(f"/features?{small}&side=corrupt&dictionary=L1.resid_post&feature=L1.resid_post/485&do=L1.resid_post/485:zero")
+    page.wait_for_selector(".st-key-feature_acts canvas[data-plot]")
+    picture(page, folder, "features", 1000)
+    page = visit(f"/features?{small}&side=corrupt&feature_view=Graph&graph_share=50", wait_for=".ce-graph[data-shown]")
+    picture(page, folder, "graph", 1000)

@@ -7,9 +7,10 @@ Encoding is sae-lens' own code.  The error term is always kept: a feature that i
 (a' − a) times its decoder row, and nothing else.
 """
 
+import copy
 import re
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, cast, get_args
 
@@ -157,9 +158,6 @@ class Dictionary:
 
     def to(self, dtype: torch.dtype) -> "Dictionary":
         """A copy in another precision."""
-        import copy
-        from dataclasses import replace
-
         return replace(self, sae=copy.deepcopy(self.sae).to(dtype=dtype), lock=threading.RLock())
 
 

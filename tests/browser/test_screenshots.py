@@ -64,7 +64,9 @@ def test_pictures(visit, folder) -> None:
 
 def test_pictures_of_features(visit, folder) -> None:
     small = f"model=small-world&{PAIR}"
-    page = visit(f"/features?{small}&side=corrupt&dictionary=L1.resid_post&feature=L1.resid_post/485&do=L1.resid_post/485:zero")
+    page = visit(
+        f"/features?{small}&side=corrupt&dictionary=L1.resid_post&feature=L1.resid_post/485&do=L1.resid_post/485:zero"
+    )
     page.wait_for_selector(".st-key-feature_acts canvas[data-plot]")
     picture(page, folder, "features", 1000)
     page = visit(f"/features?{small}&side=corrupt&feature_view=Graph&graph_share=50", wait_for=".ce-graph[data-shown]")

@@ -234,3 +234,17 @@ def test_shipped_dictionaries_are_small() -> None:
     )
     for path in HOME.glob("*/*/cfg.json"):
         assert json.loads(path.read_text())["dtype"] == "float16" and (path.parent / "card.json").is_file()
+
+
+def test_the_readme_says_what_the_cards_say() -> None:
+    from explorer.models.dictionary_files import SHIPPED as HOME
+
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    for path in HOME.glob("*/*/card.json"):
+        card = json.loads(path.read_text())
+        own, other = card["quality"], card["shuffled_weights"]
+        row = (
+            f"| `{path.parent.parent.name}` {card['place']} | {card['features']:,} | {own['l0']:.1f} | {own['fve']:.3f} | {other['fve']:.3f} | "
+            f"{own['ce_recovered_zero']:.3f} | {own['ce_recovered_mean']:.3f} | {own['kl_score']:.3f} | {own['dead']:.1%} |"
+        )
+        assert row in readme, row

@@ -110,7 +110,8 @@ def card_of(folder: Path) -> dict[str, Any]:
 
 def write_text(rows: Int[Tensor, "row pos"], source: str, folder: Path) -> None:
     """Keep some text with a dictionary, as tokens."""
-    save_file({"rows": rows.int().contiguous()}, folder / TEXT, {"source": source})
+    narrow = torch.uint16 if int(rows.max()) < 1 << 16 else torch.int32
+    save_file({"rows": rows.to(narrow).contiguous()}, folder / TEXT, {"source": source})
 
 
 def text_of(info: ModelInfo, place: str) -> tuple[str, Int[Tensor, "row pos"]] | None:

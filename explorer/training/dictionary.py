@@ -39,7 +39,7 @@ from explorer.training.texts import is_small_world, rows_for, rows_from_file
 HELD_OUT = 12
 SAVE_EVERY = 100
 WRITTEN_AT_ONCE = 192
-KEPT_ROWS = 1000
+KEPT_ROWS = 800
 """Rows of held-out text that stay with a dictionary, for an index of it."""
 CHUNK = 16
 """Rows that are run at once."""

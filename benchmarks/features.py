@@ -11,7 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
+import torch
 
 from explorer.analyses.component_effect import component_effect
 from explorer.core.errors import ExplorerError
@@ -19,12 +21,14 @@ from explorer.core.pairs import ContrastPair
 from explorer.core.places import Place
 from explorer.core.sites import Feature, parse_site
 from explorer.engine.model import Model, load_model
+from explorer.engine.places import source_and_target
 from explorer.features.circuit import feature_effects
 from explorer.features.dashboard import feature_dashboard, prompt_acts
 from explorer.features.graph import attribution_graph
 from explorer.features.graph_check import check_graph
 from explorer.features.index import FeatureIndex, feature_index
 from explorer.findings.evidence import sample_of
+from explorer.models.dictionary import Dictionary
 from explorer.models.dictionary_files import folders
 from explorer.models.zoo import lexicon
 
@@ -121,6 +125,34 @@ def timed(name: str, work: Callable[[], Any]) -> Any:
     return found
 
 
+def beside_the_library(model: Model, dictionary: Dictionary, index: FeatureIndex, rows: int = 64) -> None:
+    """Activations of some rows, by this engine and by TransformerLens' bridge with sae-lens, which people use today."""
+    text = torch.from_numpy(index.tokens[:rows].astype(np.int64))
+    hook = f"blocks.{dictionary.layer}.hook_{dictionary.kind}"
+
+    def theirs() -> torch.Tensor:
+        found = []
+        for chunk in torch.split(text, 16):
+            cache = model.bridge.run_with_cache(chunk, names_filter=hook, stop_at_layer=dictionary.layer + 1)[1]
+            found.append(dictionary.sae.encode(cache[hook]))
+        return torch.cat(found)
+
+    def ours() -> torch.Tensor:
+        return torch.cat(
+            [dictionary.encode(source_and_target(model, dictionary, chunk)[0]) for chunk in torch.split(text, 16)]
+        )
+
+    with torch.no_grad():
+        seconds = []
+        for name, work in (("by the bridge and sae-lens", theirs), ("by this engine", ours)):
+            work()
+            started = time.perf_counter()
+            found = timed(f"activations of {text.numel():,} tokens {name}", work)
+            seconds.append((time.perf_counter() - started, found))
+    (slow, one), (quick, other) = seconds
+    print(f"ratio {slow / quick:.2f}; largest difference {float((one - other)[:, 1:].abs().max()):.1e}")
+
+
 def costs(key: str, place: str, text: Path | None, tokens: int) -> None:
     """Time and growth of memory of each step."""
     model = load_model(key)
@@ -139,6 +171,8 @@ def costs(key: str, place: str, text: Path | None, tokens: int) -> None:
         )
     timed("features at a token", lambda: index.by_token(int(index.tokens[0, 7])))
     prompt = "When Mary and John went to the store, John gave a drink to"
+    if "resid" in place:
+        beside_the_library(model, dictionary, index)
     timed("what fires on a prompt", lambda: prompt_acts(model, dictionary, prompt))
     if "transcoder" in place:
         graph = timed("attribution graph of a prompt", lambda: attribution_graph(model, prompt))

@@ -57,7 +57,7 @@ def card_view(page: Opened) -> None:
                 "Examples and densities are read from an index of a text. This dictionary has none yet.",
                 icon=":material/info:",
             )
-            index_panel(page.desk, page.dictionary)
+            index_panel(page.desk.model, page.dictionary)
         else:
             examples_panel(found)
             histogram(found)

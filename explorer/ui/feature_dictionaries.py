@@ -66,7 +66,7 @@ def cards(model: Model, found: dict[str, Path]) -> None:
     else:
         show_card(card)
     dictionary = model.dictionary(chosen)
-    index_panel_for(model, dictionary)
+    index_panel(model, dictionary)
 
 
 def show_card(card: dict[str, Any]) -> None:
@@ -169,11 +169,7 @@ def uploaded(key: str) -> Path | None:
     return path
 
 
-def index_panel(desk: Desk, dictionary: Dictionary) -> None:
-    index_panel_for(desk.model, dictionary)
-
-
-def index_panel_for(model: Model, dictionary: Dictionary) -> None:
+def index_panel(model: Model, dictionary: Dictionary) -> None:
     """Build or replace the index of a dictionary."""
     st.markdown("**Index of a text**", help=help_for("feature index"))
     with st.container(horizontal=True, vertical_alignment="bottom"):

@@ -27,7 +27,7 @@ def find_view(page: Opened) -> None:
             "Searching reads an index of where each feature fires. This dictionary has none yet.",
             icon=":material/info:",
         )
-        index_panel(page.desk, page.dictionary)
+        index_panel(page.desk.model, page.dictionary)
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.segmented_control(

@@ -11,7 +11,6 @@ reads a few kilobytes of each shard.  Shards are written one after another and r
 The first token of a row and every BOS are left out, as in training.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from safetensors.numpy import save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from explorer.core.errors import DictionaryError, TrainingError
+from explorer.core.errors import DictionaryError
 from explorer.engine.model import Model
 from explorer.engine.places import source_and_target, usable
 from explorer.engine.sweep import never
@@ -36,7 +35,7 @@ from explorer.models.cache import data_directory
 from explorer.models.dictionary import Dictionary
 from explorer.models.dictionary_files import text_of
 from explorer.models.info import Progress
-from explorer.training.texts import is_small_world, rows_for
+from explorer.training.texts import is_small_world, rows_for, text_digest
 
 SHARD_TOKENS = 1 << 16
 """Most tokens of a shard: their numbers fit in 16 bits."""
@@ -216,15 +215,6 @@ def feature_index(
             save_file(shard, fresh)
             fresh.replace(folder / shard_name(number))
     return open_index(folder, dictionary)
-
-
-def text_digest(text: Path | None) -> str:
-    if text is None:
-        return ""
-    try:
-        return hashlib.sha256(text.read_bytes()).hexdigest()
-    except OSError as error:
-        raise TrainingError(f"{text} cannot be read ({error.strerror}).") from error
 
 
 def begun(

@@ -16,7 +16,8 @@ from typing import Any, Literal, cast
 import numpy as np
 import torch
 from jaxtyping import Int
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -34,9 +35,10 @@ from explorer.models.saelens import batch_topk, step_input, write_trained
 from explorer.training.dictionary_card import measure_dictionary, write_dictionary_card
 from explorer.training.optimise import Training, restore, save, take_step
 from explorer.training.recipes import DictionaryRecipe
-from explorer.training.texts import is_small_world, rows_for, rows_from_file
+from explorer.training.texts import is_small_world, rows_for, rows_from_file, text_digest
 
-HELD_OUT = 12
+HELD_OUT, WORK = 12, "work"
+"""One text in so many is held out; what is under way lies in a folder of its own for each recipe and text."""
 SAVE_EVERY = 100
 WRITTEN_AT_ONCE = 192
 KEPT_ROWS = 800
@@ -127,12 +129,12 @@ def train_dictionary(
         watch: gets the losses so far and the share of dead features.
         random_baseline: a second dictionary, of the same recipe, on a model whose weights were shuffled.
 
-    Raises `TrainingError` (text, another recipe's checkpoint), `DictionaryError`, `BridgeError` (a baseline on the bridge).
+    Raises `TrainingError` (a text that cannot be read), `DictionaryError`, `BridgeError` (a baseline on the bridge).
     """
     if isinstance(recipe, str):
         recipe = dictionary_recipe(model, recipe, **chosen)
     folder = folder or own_folder(model.info) / recipe.place
-    work = folder / "work"
+    work = folder / f"{WORK}-{recipe.digest[:8]}{text_digest(text)[:8]}"
     work.mkdir(parents=True, exist_ok=True)
     tell = progress or (lambda fraction, stage: None)
     source, rows = text_rows(model, recipe, text, work, tell)
@@ -155,7 +157,8 @@ def train_dictionary(
     card = measure_dictionary(model, found, held, recipe, record, compared, shuffled_engine(model, recipe.seed), tell)
     write_dictionary_card(card, folder)
     write_text(held[:KEPT_ROWS], source, folder)
-    shutil.rmtree(work)
+    for left in folder.glob(f"{WORK}-*"):
+        shutil.rmtree(left)
     return read_dictionary(folder, model.info, found.name)
 
 
@@ -165,13 +168,8 @@ def text_rows(
     """Where the text comes from, and its rows, mixed; kept in the work folder, since a model writes slowly."""
     kept = work / "rows.safetensors"
     if kept.is_file():
-        from safetensors import safe_open
-
         with safe_open(kept, framework="pt") as file:
-            metadata = file.metadata() or {}
-        if metadata.get("recipe") != recipe.digest:
-            raise TrainingError(f"{work} holds the work of another recipe. Remove it to begin anew.")
-        return metadata["source"], load_file(kept)["rows"]
+            return (file.metadata() or {})["source"], file.get_tensor("rows")
     count = -(-recipe.tokens // recipe.row) + -(-recipe.tokens // recipe.row) // HELD_OUT
     generator = torch.Generator().manual_seed(recipe.seed)
     if text is None:
@@ -184,7 +182,9 @@ def text_rows(
             said, own = own_text(model, recipe, recipe.written // recipe.row, tell)
             source, rows = f"{source}; {said}, {own.numel():,} tokens", torch.cat([rows, own])
     rows = rows[torch.randperm(len(rows), generator=generator)][:count].contiguous()
-    save_file({"rows": rows}, kept, {"recipe": recipe.digest, "source": source})
+    fresh = kept.with_suffix(".new")
+    save_file({"rows": rows}, fresh, {"source": source})
+    fresh.replace(kept)
     return source, rows
 
 

@@ -1,5 +1,6 @@
 """Text to train a lens on: a file of the user's, the small world, or what the model itself writes."""
 
+import hashlib
 import re
 from pathlib import Path
 from random import Random
@@ -136,3 +137,13 @@ def rows_for(
         return "documents of the small world", world_rows(model, count, length, seed)
     source = "text that the model wrote itself, at temperature 1, from short openers"
     return source, written_rows(model, count, length, seed, progress)
+
+
+def text_digest(text: Path | None) -> str:
+    """SHA-256 of a file; empty for none."""
+    if text is None:
+        return ""
+    try:
+        return hashlib.sha256(text.read_bytes()).hexdigest()
+    except OSError as error:
+        raise TrainingError(f"{text} cannot be read ({error.strerror}).") from error

@@ -28,7 +28,14 @@ def model() -> Model:
 @pytest.fixture(scope="module")
 def claim(model: Model) -> Finding:
     info = model.info
-    return Finding("It decides whether the model refuses", info.key, info.weight_hash, info.dtype, places=(REFUSAL,), task="refusal")
+    return Finding(
+        "It decides whether the model refuses",
+        info.key,
+        info.weight_hash,
+        info.dtype,
+        places=(REFUSAL,),
+        task="refusal",
+    )
 
 
 @pytest.mark.slow
@@ -36,7 +43,9 @@ def test_the_refusal_feature_is_more_than_approximated(model: Model, claim: Find
     claim = claim.with_check(run_check(model, claim, "intervened", sample_of(model, "refusal", 4)))
     assert rung(claim) == 3
     arguments = claim.checks[0].measure.arguments
-    assert {name: from_record(to_record(value), ARGUMENT_TYPES) for name, value in arguments.items() if name == "places"} == {"places": arguments["places"]}
+    assert {
+        name: from_record(to_record(value), ARGUMENT_TYPES) for name, value in arguments.items() if name == "places"
+    } == {"places": arguments["places"]}
 
 
 def test_controls_are_features_that_fire_on_the_pairs(model: Model) -> None:

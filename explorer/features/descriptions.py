@@ -229,11 +229,43 @@ class Local:
         return str(self.model.tokenizer.decode(ids, skip_special_tokens=True))
 
 
+class Watched:
+    """A describer whose judgements are counted, and that stops when it is told to."""
+
+    def __init__(
+        self, describer: Describer, progress: Progress | None, cancelled: Callable[[], bool], wanted: int
+    ) -> None:
+        self.describer, self.progress, self.cancelled, self.wanted = describer, progress, cancelled, wanted
+        self.name, self.done = describer.name, 0
+
+    def describe(self, firing: Sequence[Sample], silent: Sequence[Sample]) -> Description:
+        return self.describer.describe(firing, silent)
+
+    def judge(self, description: Description, sample: Sample, fuzzing: bool) -> bool:
+        if self.cancelled():
+            raise DescriptionError("Cancelled. Nothing was kept.")
+        self.done += 1
+        if self.progress is not None:
+            self.progress(min(1.0, self.done / self.wanted), f"{self.done} judgements")
+        return self.describer.judge(description, sample, fuzzing)
+
+
 def describe_feature(
-    model: Model, index: FeatureIndex, feature: int, describer: Describer | None = None, seed: int = 0, others: int = 5
+    model: Model,
+    index: FeatureIndex,
+    feature: int,
+    describer: Describer | None = None,
+    seed: int = 0,
+    others: int = 5,
+    progress: Progress | None = None,
+    cancelled: Callable[[], bool] = never,
 ) -> tuple[Description, Scores]:
-    """A description and its scores; `DescriptionError` where the feature fires too seldom to score anything."""
-    describer = describer or RuleDescriber(model)
+    """A description and its scores, beside those of `others`, descriptions of other features.
+
+    `describer`: rules, if none is given.  Raises `DescriptionError` where the feature fires too seldom (or nearly everywhere) to score
+    anything, where an API fails, and when cancelled.
+    """
+    describer = Watched(describer or RuleDescriber(model), progress, cancelled, 4 * EACH * (1 + others))
     rng = np.random.default_rng((seed, feature))
     made, held = samples(model, index, feature, rng)
     description = describer.describe(*made)

@@ -48,7 +48,8 @@ def circuit_view(desk: Desk) -> None:
 def circuit_inputs(desk: Desk, pairs: tuple[ContrastPair, ...]) -> tuple[object, ...]:
     """What a feature circuit depends on."""
     places = tuple(stream_places(desk.model))
-    return desk.model.identity, pairs, stacks_of(desk.bench), desk.bench.bos, places
+    known = desk.model.identity, *(desk.model.dictionary(place).identity for place in places)
+    return known, pairs, stacks_of(desk.bench), desk.bench.bos, places
 
 
 def drawn(desk: Desk, found: FeatureEffects) -> None:

@@ -68,7 +68,7 @@ def description_panel(page: Opened, feature: Feature, index: FeatureIndex | None
     model = page.desk.model
     job: Any = on_request(
         "describe", "Describe and score", (str(feature), index.folder, *inputs),
-        lambda show, cancelled: describe_feature(model, index, feature.index, describer),
+        lambda show, cancelled: describe_feature(model, index, feature.index, describer, progress=show, cancelled=cancelled),
         help="Makes a description from half of the examples and scores it on the others, beside other features' descriptions.",
     )  # fmt: skip
     if job is not None:

@@ -1,6 +1,7 @@
 """Dictionaries of the model: their cards, adding and training one, and the index of a text."""
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from explorer.engine.model import Model
 from explorer.features.index import FeatureIndex, feature_index
 from explorer.models.dictionary import Dictionary
 from explorer.models.dictionary_files import add_dictionary, card_of, folders
+from explorer.models.info import Progress
 from explorer.plots.lines import Lines, Series, limits
 from explorer.plots.theme import BLUE
 from explorer.training.dictionary import dictionary_recipe, train_dictionary
@@ -23,6 +25,7 @@ from explorer.ui.lines import line_chart
 from explorer.ui.on_request import on_request
 from explorer.ui.terms import help_for
 
+STOPPED = "Cancelled. What was done so far is kept; start it again to go on."
 TOKENS = (20_000, 50_000, 200_000, 1_000_000)
 
 
@@ -138,13 +141,23 @@ def train_panel(model: Model) -> None:
         show_card(found.card)
 
 
+def built(
+    model: Model, dictionary: Dictionary, text: Path | None, tokens: int, show: Progress, cancelled: Callable[[], bool]
+) -> FeatureIndex:
+    """The finished index; `StoppedError` where it was cancelled."""
+    found = feature_index(model, dictionary.place, text=text, tokens=tokens, progress=show, cancelled=cancelled)
+    if found is None:
+        raise StoppedError(STOPPED)
+    return found
+
+
 def stopping(show: Any, cancelled: Any) -> Any:
     """Progress that stops the work when it was cancelled; what is on disk stays."""
 
     def tell(fraction: float, stage: str) -> None:
         show(fraction, stage)
         if cancelled():
-            raise StoppedError("Cancelled. What was done so far is kept; start it again to go on.")
+            raise StoppedError(STOPPED)
 
     return tell
 
@@ -179,7 +192,7 @@ def index_panel(model: Model, dictionary: Dictionary) -> None:
     text = uploaded(f"index_text_{dictionary.place}")
     found: FeatureIndex | None = on_request(
         f"index_{dictionary.place}", "Build the index", (model.identity, dictionary.identity, tokens, str(text)),
-        lambda show, cancelled: feature_index(model, dictionary.place, text=text, tokens=int(tokens), progress=show, cancelled=cancelled),
+        lambda show, cancelled: built(model, dictionary, text, int(tokens), show, cancelled),
         help="Runs the text and keeps where each feature fires. Interrupted, it goes on where it was.",
     )  # fmt: skip
     if found is not None:

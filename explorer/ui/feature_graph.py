@@ -6,7 +6,7 @@ import numpy as np
 import streamlit as st
 
 from explorer.circuits.circuit import Group
-from explorer.features.graph import AttributionGraph, Shown, attribution_graph, feature_of
+from explorer.features.graph import AttributionGraph, Shown, attribution_graph, feature_of, transcoders_of
 from explorer.features.graph_check import GraphCheck, check_graph, total_effects
 from explorer.features.graph_groups import GroupRule, graph_groups
 from explorer.plots import feature_figures as plots
@@ -27,11 +27,14 @@ LISTED = 8
 
 def graph_view(desk: Desk) -> None:
     show_control(desk)
+    known = (
+        desk.model.identity,
+        *(each.identity for each in transcoders_of(desk.model)),
+        desk.tokens.text,
+        desk.bench.bos,
+    )
     jobs = {
-        name: live_work(
-            f"graph_{name}", (desk.model.identity, desk.tokens.text, desk.bench.bos, stack), worker(desk, stack)
-        )
-        for name, stack in runs(desk).items()
+        name: live_work(f"graph_{name}", (*known, stack), worker(desk, stack)) for name, stack in runs(desk).items()
     }
     for job in jobs.values():
         if job.error:
@@ -74,7 +77,7 @@ def graph_view(desk: Desk) -> None:
     with left:
         node_panel(desk, graph, labels)
     with right:
-        check_panel(desk, graph)
+        check_panel(desk, graph, known)
 
 
 def runs(desk: Desk) -> dict[str, tuple[Any, ...]]:
@@ -239,12 +242,12 @@ def dissolve(name: str) -> None:
     )
 
 
-def check_panel(desk: Desk, graph: AttributionGraph) -> None:
+def check_panel(desk: Desk, graph: AttributionGraph, known: tuple[object, ...]) -> None:
     """Predictions of the graph beside interventions in the model."""
     st.markdown("**Predicted and measured**", help=help_for("predicted, measured (attribution graph)"))
     stack = desk.stack if graph.provenance.interventions else ()
     found: GraphCheck | None = on_request(
-        "graph_check", "Check the strongest features", (desk.model.identity, desk.tokens.text, desk.bench.bos, stack),
+        "graph_check", "Check the strongest features", (*known, stack),
         lambda show, cancelled: check_graph(desk.model, graph, desk.tokens.text, interventions=stack, bos=desk.bench.bos, progress=show),
         help="Scales each of the 12 features of most influence by 0, −1 and 2 in the model itself, and compares the change of the likeliest token's logit.",
     )  # fmt: skip

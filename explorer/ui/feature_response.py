@@ -25,7 +25,8 @@ def response_panel(page: Opened, feature: Feature, index: FeatureIndex | None) -
         st.caption("This reads the objective: write an answer on the Prompt page.")
     else:
         unit = float(index.totals["largest"][feature.index]) if index is not None else 0.0
-        inputs = (str(feature), desk.model.identity, desk.tokens.text, desk.answer, desk.distractor, desk.stack, unit)
+        known = desk.model.identity, page.dictionary.identity
+        inputs = (str(feature), known, desk.tokens.text, desk.answer, desk.distractor, desk.stack, unit)
         found: DoseResponse | None = on_request(
             "dose", "Measure", inputs,
             lambda show, cancelled: dose_response(
@@ -55,7 +56,7 @@ def optimised(page: Opened, feature: Feature) -> None:
     desk = page.desk
     st.markdown("**Text that makes it fire (optimised)**", help=help_for("feature visualisation"))
     found: Any = on_request(
-        "maximise", "Search", (str(feature), desk.model.identity, "maximise"),
+        "maximise", "Search", (str(feature), desk.model.identity, page.dictionary.identity),
         lambda show, cancelled: maximise(desk.model, feature, progress=show, cancelled=cancelled),
         help="Gradient-guided search over the vocabulary for six tokens.",
     )  # fmt: skip

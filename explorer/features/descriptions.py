@@ -14,7 +14,7 @@ import math
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -23,7 +23,9 @@ import numpy as np
 from explorer.core.errors import DescriptionError
 from explorer.engine.generation import generate
 from explorer.engine.model import Model
+from explorer.engine.sweep import never
 from explorer.features.index import FeatureIndex
+from explorer.models.info import Progress
 
 BEFORE, AFTER = 12, 3
 """Tokens of an example before and behind its place."""

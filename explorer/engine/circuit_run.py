@@ -29,7 +29,7 @@ def run_circuit(model: Model, tokens: Tokens, stack: tuple[Intervention, ...], k
     others = tuple(item for item in stack if item is not only)
     source = model.tokenize(only.source, tokens.bos)
     mode = EdgeMode(model, [tokens], [source], others, only.how, whole=True)
-    wanted = {kind for kind in kinds if kind in NODE_KINDS} | {"mlp_out"}
+    wanted = {kind for kind in kinds if kind in (*NODE_KINDS, "mlp_read")} | {"mlp_out"}
     final, rows, tape = mode.run_all(mask_of(mode, only), wanted)  # type: ignore[arg-type]
     kept = {
         kind: {layer: value[0] for layer, value in layers.items()}

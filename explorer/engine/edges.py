@@ -247,7 +247,7 @@ class EdgeMode:
             if block.mlp is not None:
                 if not decoder.parallel:
                     mlp_in = rows.read(base.between[layer], 1)[:, 0]
-                hidden = neurons(block.mlp, norm(mlp_in, block.norm_mlp), decoder.activation)
+                hidden = neurons(block.mlp, tape("mlp_read", layer, norm(mlp_in, block.norm_mlp)), decoder.activation)
                 hidden = tape("neurons", layer, hidden)
                 rows.add(tape("mlp_out", layer, write_mlp(decoder, layer, hidden))[:, None])
         final = rows.read(base.final, 1)[:, 0]

@@ -26,7 +26,11 @@ def all_edges(model: Model, position: int | None = None) -> tuple[PlacedEdge, ..
 
 def kinds_of(model: Model) -> list[Kind]:
     without = {"resid_mid"} if model.info.parallel else set()
-    without |= {"neurons", "mlp_out"} if not EdgeMode(model, *[[model.tokenize(PROMPT)]] * 2).graph.has_mlp else set()
+    without |= (
+        {"mlp_read", "neurons", "mlp_out"}
+        if not EdgeMode(model, *[[model.tokenize(PROMPT)]] * 2).graph.has_mlp
+        else set()
+    )
     return [kind for kind in get_args(Kind) if kind not in without]
 
 

@@ -95,7 +95,8 @@ def dose_response(
 ) -> DoseResponse:
     """Steer a prompt with a feature at all positions, dose by dose, and random features beside it.
 
-    `unit`: what dose 1 adds; without, the feature's largest activation on the prompt, or 1 where it does not fire.
+    `unit`: what dose 1 adds; without, the feature's largest activation behind the prompt's first token, or 1 where it does not
+    fire there.
     Raises `DictionaryError`, `AnswerError`, `PromptError`.
     """
     dictionary = model.dictionary(feature)
@@ -137,8 +138,8 @@ def dose_response(
 def own_unit(model: Model, feature: Feature, text: str, bos: Bos) -> float:
     from explorer.features.dashboard import prompt_acts
 
-    largest = float(prompt_acts(model, model.dictionary(feature), text, bos)[:, feature.index].max())
-    return largest or 1.0
+    acts = prompt_acts(model, model.dictionary(feature), text, bos)[:, feature.index]
+    return float((acts[1:] if len(acts) > 1 else acts).max()) or 1.0
 
 
 def divergence(model: Model, text: str, base: torch.Tensor, items: tuple[object, ...]) -> float:

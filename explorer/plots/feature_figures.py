@@ -33,9 +33,13 @@ def features_on_prompt(
     marked: Sequence[int] = (),
     selected: tuple[int, int] | None = None,
 ) -> Heatmap:
-    """Activations of some features (rows) at every token (columns); with `difference`, changed − baseline."""
+    """Activations of some features (rows) at every token (columns); with `difference`, changed − baseline.
+
+    Full colour is the largest behind the first token, whose activations are larger by orders of magnitude in many models.
+    """
     values = acts[:, list(chosen)].T.astype(float)
-    limit = symmetric_limit(values) if difference else max(1e-6, float(np.nanmax(values, initial=0.0)))
+    behind = values[:, 1:] if values.shape[1] > 1 else values
+    limit = symmetric_limit(behind) if difference else max(1e-6, float(np.nanmax(behind, initial=0.0)))
     hovers = [
         f"{names[row]}\n{position_label(tokens[column], column)}\n{values[row, column]:+.3f}" if difference
         else f"{names[row]}\n{position_label(tokens[column], column)}\nactivation {values[row, column]:.3f}"

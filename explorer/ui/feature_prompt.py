@@ -60,7 +60,7 @@ def prompt_view(page: Opened) -> None:
     )  # fmt: skip
     fired = (acts[1:] != 0).any(0).sum() if len(acts) > 1 else (acts != 0).any(0).sum()
     say(
-        f"{len(chosen)} of {fired:,} features that fire behind the first token; of {dictionary.n_features:,} in all. Rows by their largest activation there."
+        f"{len(chosen)} of {fired:,} features that fire behind the first token; of {dictionary.n_features:,} in all. Rows and full colour by the largest activation there; the first token's may lie beyond."
     )
     data_menu("features", lambda: frame_of(acts, desk.tokens.texts))
     left, right = st.columns([2, 3], gap="large")

@@ -56,7 +56,7 @@ def test_prompt_feature_card_clamp_prediction_finding_graph(visit) -> None:
     page.wait_for_selector(".st-key-finding_detail")
     page.locator(".st-key-run_rest button").first.click()
     expect(page.locator(".st-key-run_again")).to_be_visible(
-        timeout=300_000
+        timeout=900_000
     )  # some 1,600 runs of the model on a busy machine
     settle(page)
     expect(page.locator(".st-key-finding_detail")).to_contain_text(re.compile("Rung [34] of 5"))

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from explorer.core.errors import TrainingError
-from explorer.core.sites import FeatureKind
+from explorer.core.sites import FeatureKind, place_name
 from explorer.engine.backends import Engine
 from explorer.engine.edits import Kind
 from explorer.engine.model import Model
@@ -71,12 +71,7 @@ def dictionary_recipe(model: Model, site: str, **chosen: Any) -> DictionaryRecip
             f"k, the features that fire at a token, is below the number of features; got {k:g} of {features}."
         )
     plain: dict[str, Any] = {"tokens": 1_000_000, "steps": 1500, "row": min(DictionaryRecipe.row, info.n_ctx)} | given
-    return DictionaryRecipe(info.key, site_name(site), features, k, **plain)
-
-
-def site_name(site: str) -> str:
-    layer, kind, name = parse_place(site)
-    return f"L{layer}.{kind}" + (f"~{name}" if name else "")
+    return DictionaryRecipe(info.key, place_name(*parse_place(site)), features, k, **plain)
 
 
 class Learner(nn.Module):

@@ -36,10 +36,20 @@ def own_folder(info: ModelInfo) -> Path:
     return data_directory() / "dictionaries" / info.weight_hash[:16]
 
 
+def homes(info: ModelInfo) -> tuple[Path, Path]:
+    """Where dictionaries of a model lie: the user's own first."""
+    return own_folder(info), SHIPPED / info.title
+
+
+def folder_of(info: ModelInfo, place: str) -> Path | None:
+    """The folder of the dictionary at a place; asked for every run with a feature in its stack."""
+    return next((home / place for home in homes(info) if (home / place / WEIGHTS).is_file()), None)
+
+
 def folders(info: ModelInfo) -> dict[str, Path]:
     """Every dictionary of a model: place -> folder, in the order of layers."""
     found: dict[str, Path] = {}
-    for home in (own_folder(info), SHIPPED / info.title):
+    for home in homes(info):
         if home.is_dir():
             for folder in home.iterdir():
                 if PLACE.fullmatch(folder.name) and (folder / WEIGHTS).is_file():
@@ -63,7 +73,7 @@ def parse_place(text: str) -> tuple[int, FeatureKind, str]:
 def find_dictionary(info: ModelInfo, layer: int, kind: FeatureKind, name: str = "") -> Dictionary:
     """The dictionary of a place; `DictionaryError` where there is none, or it does not fit."""
     place = place_name(layer, kind, name)
-    folder = folders(info).get(place)
+    folder = folder_of(info, place)
     if folder is None:
         raise DictionaryError(
             f"There is no dictionary at {place} of {info.title}. Train one: circuit-explorer train-sae {info.key} --site {place}"
@@ -116,7 +126,7 @@ def write_text(rows: Int[Tensor, "row pos"], source: str, folder: Path) -> None:
 
 def text_of(info: ModelInfo, place: str) -> tuple[str, Int[Tensor, "row pos"]] | None:
     """The text that lies with a dictionary: where it comes from, and its rows."""
-    folder = folders(info).get(place)
+    folder = folder_of(info, place_name(*parse_place(place)))
     if folder is None or not (folder / TEXT).is_file():
         return None
     check_header(folder / TEXT)

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from explorer.core.sites import Head
+from explorer.core.sites import Head, Kind
 from explorer.engine.backends import Bridge
 from explorer.engine.cache import ByteCache
-from explorer.engine.edits import Kind, Tape
+from explorer.engine.edits import Tape
 from explorer.engine.interventions import Ablate
 from explorer.engine.model import Model, load_model
 from explorer.prompts.examples import EXAMPLES, OPENING

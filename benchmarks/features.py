@@ -21,7 +21,7 @@ from explorer.core.pairs import ContrastPair
 from explorer.core.places import Place
 from explorer.core.sites import Feature, parse_site
 from explorer.engine.model import Model, load_model
-from explorer.engine.places import source_and_target
+from explorer.engine.places import read_places
 from explorer.features.circuit import feature_effects
 from explorer.features.dashboard import feature_dashboard, prompt_acts
 from explorer.features.graph import attribution_graph
@@ -138,9 +138,8 @@ def beside_the_library(model: Model, dictionary: Dictionary, index: FeatureIndex
         return torch.cat(found)
 
     def ours() -> torch.Tensor:
-        return torch.cat(
-            [dictionary.encode(source_and_target(model, dictionary, chunk)[0]) for chunk in torch.split(text, 16)]
-        )
+        place = [(dictionary.reads, dictionary.layer)]
+        return torch.cat([dictionary.encode(read_places(model, chunk, place)[0]) for chunk in torch.split(text, 16)])
 
     with torch.no_grad():
         seconds = []

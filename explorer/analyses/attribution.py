@@ -17,8 +17,7 @@ from torch import Tensor
 
 from explorer.core.errors import ModelError
 from explorer.core.provenance import Provenance
-from explorer.core.sites import AttnOut, Head, MlpOut, Neuron, Resid
-from explorer.engine.edits import Kind
+from explorer.core.sites import AttnOut, Head, Kind, MlpOut, Neuron, Resid
 from explorer.engine.fitting import address
 from explorer.engine.forward import per_query_head
 from explorer.engine.interventions import EdgeIntervention, Intervention, OnlyEdges, as_stack

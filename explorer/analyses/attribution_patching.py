@@ -16,8 +16,9 @@ from torch import Tensor
 
 from explorer.core.errors import PairError, SiteError
 from explorer.core.pairs import ContrastPair
+from explorer.core.sites import Kind
 from explorer.engine.contrasts import Contrast, Direction, contrasts, objectives
-from explorer.engine.edits import BY_HEAD, Kind
+from explorer.engine.edits import BY_HEAD
 from explorer.engine.gradients import activation_gradients, logit_difference
 from explorer.engine.interventions import Noise
 from explorer.engine.model import Model

@@ -23,7 +23,20 @@ from explorer.core.errors import BridgeError, InterventionError, PairError
 from explorer.core.pairs import ContrastPair
 from explorer.core.places import Place
 from explorer.core.provenance import Provenance
-from explorer.core.sites import AttnOut, Edge, Embed, Head, HeadPart, KeyValue, Logits, MlpIn, MlpOut, Receiver, Sender
+from explorer.core.sites import (
+    AttnOut,
+    Edge,
+    Embed,
+    Head,
+    HeadPart,
+    KeyValue,
+    Kind,
+    Logits,
+    MlpIn,
+    MlpOut,
+    Receiver,
+    Sender,
+)
 from explorer.engine.contrasts import (
     Contrast,
     Direction,
@@ -37,7 +50,7 @@ from explorer.engine.contrasts import (
     values_from,
 )
 from explorer.engine.edges import EdgeMode
-from explorer.engine.edits import AnyEdit, Edit, Kind, Tape, part
+from explorer.engine.edits import AnyEdit, Edit, Tape, part
 from explorer.engine.fitting import check_order, receiver_place
 from explorer.engine.forward import unembed, write_mlp
 from explorer.engine.model import Model

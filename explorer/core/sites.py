@@ -20,6 +20,15 @@ from explorer.core.errors import StateError
 ResidKind = Literal["resid_pre", "resid_mid", "resid_post"]
 HeadKind = Literal["q", "z", "pattern"]
 KeyValueKind = Literal["k", "v"]
+Kind = Literal[
+    "resid_pre", "q", "k", "v", "pattern", "z", "attn_out", "resid_mid", "mlp_read", "neurons", "mlp_out", "resid_post"
+]  # fmt: skip
+"""Activations that a forward pass shows, in the order in which a block computes them.
+
+`q`, `z` are [batch, pos, head, d_head], `k`, `v` the same by key-value head (`q` and `k` before head norms and rotation);
+`pattern` [batch, head, dest, source]; `neurons` [batch, pos, d_mlp]; all others [batch, pos, d_model].  `mlp_read` is what
+the MLP's first matrix gets, behind the norm.
+"""
 FeatureKind = Literal["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "z", "transcoder"]
 
 

@@ -10,7 +10,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from explorer.core.errors import InterventionError, SiteError
-from explorer.engine.edits import BY_HEAD, Kind, Tape
+from explorer.core.sites import Kind
+from explorer.engine.edits import BY_HEAD, Tape
 from explorer.engine.forward import Past, Start, forward, soft_cap, unembed
 from explorer.models.decoder import Decoder
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from explorer.core.errors import InterventionError
+from explorer.core.sites import Kind
 from explorer.engine.edges import NODE_KINDS, EdgeMode
-from explorer.engine.edits import Kind
 from explorer.engine.interventions import Intervention, OnlyEdges
 from explorer.engine.model import Activations, Model
 from explorer.prompts.tokens import Tokens

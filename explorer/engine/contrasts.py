@@ -5,7 +5,7 @@ Each comes from a contrast pair; where noise takes the corrupt prompt's place, f
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,8 +15,8 @@ from torch import Tensor
 from explorer.core.errors import AnswerError, NotFiniteError, PairError, SiteError
 from explorer.core.pairs import ContrastPair
 from explorer.core.places import Place
-from explorer.core.sites import Feature
-from explorer.engine.edits import AnyEdit, Edit, FeatureEdit, Kind, Tape, part
+from explorer.core.sites import Feature, Kind
+from explorer.engine.edits import AnyEdit, Edit, FeatureEdit, Tape, part
 from explorer.engine.fitting import address
 from explorer.engine.interventions import Noise, Stack, as_stack
 from explorer.engine.model import Model
@@ -150,7 +150,7 @@ def feature_acts(model: Model, side: Side, site: Feature) -> tuple[Dictionary, F
     """A feature's dictionary, and how strongly each of its features fires in one run."""
     dictionary = model.dictionary(site)
     dictionary.feature(site.index)
-    kind = cast(Kind, dictionary.reads)
+    kind = dictionary.reads
     read = model.activations(side.tokens, side.stack, (kind,)).kept[kind][site.layer]
     return dictionary, dictionary.encode(dictionary.flat(read))
 
@@ -159,7 +159,7 @@ def feature_value(model: Model, side: Side, site: Feature, position: int | None)
     dictionary, acts = feature_acts(model, side, site)
     at = tuple(range(len(side.tokens))) if position is None else (side.tokens.place(position),)
     value = acts[list(at), site.index]
-    return FeatureEdit(cast(Kind, dictionary.writes), site.layer, None, at, "set", value, dictionary, site.index)
+    return FeatureEdit(dictionary.writes, site.layer, None, at, "set", value, dictionary, site.index)
 
 
 def run_edited(model: Model, side: Side, edits: Sequence[AnyEdit], wanted: Iterable[Kind] = ()) -> tuple[Tensor, Tape]:

@@ -20,8 +20,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from explorer.core.errors import InterventionError, NotFiniteError
+from explorer.core.sites import Kind
 from explorer.engine.edge_graph import EdgeGraph, edge_graph
-from explorer.engine.edits import AnyEdit, EdgeEdit, Edit, Kind, Tape
+from explorer.engine.edits import AnyEdit, EdgeEdit, Edit, Tape
 from explorer.engine.fitting import receiver_of, sender_of
 from explorer.engine.forward import (
     KeyValues,

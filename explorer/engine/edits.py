@@ -9,23 +9,15 @@ import copy
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from explorer.core.sites import Kind
 from explorer.models.dictionary import Dictionary
 
-Kind = Literal[
-    "resid_pre", "q", "k", "v", "pattern", "z", "attn_out", "resid_mid", "mlp_read", "neurons", "mlp_out", "resid_post"
-]  # fmt: skip
-"""Activations that a forward pass shows, in the order in which a block computes them.
-
-`q`, `z` are [batch, pos, head, d_head], `k`, `v` the same by key-value head (`q` and `k` before head norms and rotation);
-`pattern` [batch, head, dest, source]; `neurons` [batch, pos, d_mlp]; all others [batch, pos, d_model].  `mlp_read` is what
-the MLP's first matrix gets, behind the norm.
-"""
 BY_HEAD: tuple[Kind, ...] = ("q", "k", "v", "z")
 Op = Literal["set", "scale", "add"]
 SenderKind = Literal["embed", "z", "attn_out", "mlp_out"]
@@ -116,7 +108,7 @@ class FeatureEdit(Edit):
     @property
     def reads(self) -> tuple[Kind, int]:
         assert self.dictionary is not None
-        return cast(Kind, self.dictionary.reads), self.dictionary.layer
+        return self.dictionary.reads, self.dictionary.layer
 
     def apply(self, activation: Tensor, offset: int = 0, read: Tensor | None = None) -> Tensor:
         dictionary = self.dictionary

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from explorer.core.sites import (
     Head,
     HeadPart,
     KeyValue,
+    Kind,
     Logits,
     MlpIn,
     MlpOut,
@@ -25,18 +26,7 @@ from explorer.core.sites import (
     Sender,
     Site,
 )
-from explorer.engine.edits import (
-    BY_HEAD,
-    AnyEdit,
-    EdgeEdit,
-    Edit,
-    FeatureEdit,
-    Kind,
-    Op,
-    ReceiverKind,
-    SenderKind,
-    part,
-)
+from explorer.engine.edits import BY_HEAD, AnyEdit, EdgeEdit, Edit, FeatureEdit, Op, ReceiverKind, SenderKind, part
 from explorer.engine.interventions import (
     Ablate,
     Clamp,
@@ -81,7 +71,7 @@ class Fitting:
         """A site's values [pos, width] on a reference prompt; [pos] of a neuron or feature."""
         if isinstance(where, Feature):
             found = self.dictionary(where)
-            read = self.reference(text, cast(Kind, found.reads), where.layer)
+            read = self.reference(text, found.reads, where.layer)
             return found.encode(found.flat(read))[:, where.index]
         kind, layer, index = where
         return part(self.reference(text, kind, layer)[None], kind, index)[0]
@@ -93,7 +83,7 @@ class Fitting:
             return Edit(*where, positions, op, value)
         found = self.dictionary(where)
         found.feature(where.index)
-        kind = cast(Kind, found.writes)
+        kind = found.writes
         return FeatureEdit(kind, where.layer, None, positions, op, value, found, where.index)
 
 

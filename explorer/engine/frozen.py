@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from explorer.core.errors import BridgeError, InterventionError
-from explorer.engine.edits import AnyEdit, Edit, FeatureEdit, Kind, Tape
+from explorer.core.sites import Kind
+from explorer.engine.edits import AnyEdit, Edit, FeatureEdit, Tape
 from explorer.engine.forward import Start, norm, run_blocks
 from explorer.engine.interventions import Stack
 from explorer.engine.model import Model

@@ -17,8 +17,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from explorer.core.sites import Kind
 from explorer.engine.edges import EdgeMode, by_head
-from explorer.engine.edits import AnyEdit, Kind, ReceiverKind, Tape
+from explorer.engine.edits import AnyEdit, ReceiverKind, Tape
 from explorer.engine.forward import Past, Start, Stream, embed, norm, run_blocks, unembed
 from explorer.engine.interventions import Intervention
 from explorer.engine.model import Model

@@ -14,10 +14,10 @@ from tqdm.auto import tqdm
 
 from explorer.core.errors import BridgeError, ModelError, NotFiniteError, SiteError
 from explorer.core.provenance import Provenance
-from explorer.core.sites import Feature, Site
+from explorer.core.sites import Feature, Kind, Site
 from explorer.engine.backends import Backend, Bridge, Engine, largest_difference
 from explorer.engine.cache import ByteCache
-from explorer.engine.edits import AnyEdit, Kind, Tape, first_layer
+from explorer.engine.edits import AnyEdit, Tape, first_layer
 from explorer.engine.fitting import address, compile_edits
 from explorer.engine.forward import Start
 from explorer.engine.interventions import Intervention, OnlyEdges, features_of

@@ -1,17 +1,18 @@
 """What a dictionary reads and writes, of many rows of tokens at once; and runs in which a dictionary stands for its place."""
 
-from collections.abc import Callable, Sequence
-from typing import cast
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from explorer.core.sites import FeatureKind, Kind
 from explorer.engine.backends import Engine
-from explorer.engine.edits import Kind, Tape
+from explorer.engine.edits import Tape
 from explorer.engine.forward import Start, embed, run_blocks
 from explorer.engine.model import Model
-from explorer.models.dictionary import Dictionary
+from explorer.models.dictionary import reads_and_writes
 
 Rows = Int[Tensor, "row pos"]
 
@@ -32,29 +33,36 @@ def read_places(
     return [tape.kept[kind][layer] for kind, layer in places]
 
 
-def source_and_target(
-    model: Model, dictionary: Dictionary, rows: Rows, engine: Engine | None = None
-) -> tuple[Tensor, Tensor]:
-    """What a dictionary reads [row, pos, d_in], and what it stands for [row, pos, d_out]: the same, but for transcoders."""
-    return pair_at(model, places_of(dictionary), dictionary.flat, rows, engine)
+def places_of(layer: int, kind: FeatureKind) -> list[tuple[Kind, int]]:
+    """What a dictionary of a place reads and writes, as places of the forward pass: one, two for a transcoder."""
+    return [(each, layer) for each in reads_and_writes(kind)]
 
 
-def places_of(dictionary: Dictionary) -> list[tuple[Kind, int]]:
-    """What it reads and writes, as places of the forward pass: one, two for a transcoder."""
-    reads, writes = cast(Kind, dictionary.reads), cast(Kind, dictionary.writes)
-    return [(reads, dictionary.layer)] + ([(writes, dictionary.layer)] if writes != reads else [])
+@dataclass(frozen=True)
+class Stretch:
+    """Some rows, and the activations at their usable tokens: what is read, and what is written (the same, but for transcoders)."""
+
+    rows: Rows
+    keep: Bool[Tensor, "row pos"]
+    source: Float[Tensor, "token d_in"]
+    target: Float[Tensor, "token d_out"]
 
 
-def pair_at(
+def stretches(
     model: Model,
     places: Sequence[tuple[Kind, int]],
     flat: Callable[[Tensor], Tensor],
     rows: Rows,
+    at_once: int,
     engine: Engine | None = None,
-) -> tuple[Tensor, Tensor]:
-    found = read_places(model, rows, places, engine)
-    source = flat(found[0])
-    return source, found[1] if len(found) > 1 else source
+) -> Iterator[Stretch]:
+    """A text, so many rows at a time; `flat` makes an activation what a dictionary reads, [..., d_in]."""
+    for first in range(0, len(rows), at_once):
+        chunk = rows[first : first + at_once]
+        found = read_places(model, chunk, places, engine)
+        keep = usable(chunk, model.tokenizer.bos_token_id)
+        source = flat(found[0])[keep]
+        yield Stretch(chunk, keep, source, found[1][keep] if len(found) > 1 else source)
 
 
 def usable(rows: Rows, bos: int | None) -> Bool[Tensor, "row pos"]:

@@ -16,8 +16,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from explorer.core.errors import InterventionError, PairError, SiteError
+from explorer.core.sites import Kind
 from explorer.engine.backends import Engine
-from explorer.engine.edits import AnyEdit, EdgeEdit, Kind, Tape
+from explorer.engine.edits import AnyEdit, EdgeEdit, Tape
 from explorer.engine.interventions import Stack, uses_own_values
 from explorer.engine.model import Model
 from explorer.engine.variants import Cell

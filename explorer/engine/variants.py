@@ -18,7 +18,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from explorer.engine.edits import AnyEdit, Kind, Tape, part
+from explorer.core.sites import Kind
+from explorer.engine.edits import AnyEdit, Tape, part
 from explorer.engine.forward import (
     KeyValues,
     embed,

@@ -11,7 +11,6 @@ through the next place, so the edges that leave a node add up to its effect, and
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -23,9 +22,9 @@ from explorer.core.errors import DictionaryError
 from explorer.core.pairs import ContrastPair
 from explorer.core.places import Place
 from explorer.core.provenance import Provenance
-from explorer.core.sites import Feature
+from explorer.core.sites import Feature, Kind
 from explorer.engine.contrasts import Contrast, contrasts, feature_acts
-from explorer.engine.edits import Kind, Tape
+from explorer.engine.edits import Tape
 from explorer.engine.forward import Start, run_blocks
 from explorer.engine.gradients import LogitDifference, activation_gradients, score_of
 from explorer.engine.model import Model
@@ -217,7 +216,7 @@ def feature_estimate(model: Model, contrast: Contrast, place: Place) -> float:
     assert isinstance(site, Feature)
     dictionary, clean = feature_acts(model, contrast.clean, site)
     corrupt = feature_acts(model, contrast.corrupt, site)[1]
-    kind = cast(Kind, dictionary.writes)
+    kind = dictionary.writes
     score = LogitDifference(torch.tensor([contrast.read]))
     slopes = activation_gradients(model, contrast.clean.tokens, (kind,), score, contrast.clean.stack)[1]
     slope = dictionary.flat(slopes[kind][site.layer])

@@ -14,9 +14,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from explorer.core.provenance import Provenance
-from explorer.core.sites import Head
+from explorer.core.sites import Head, Kind
 from explorer.engine.backends import Engine
-from explorer.engine.edits import Kind
 from explorer.engine.forward import embed, head_weight
 from explorer.engine.interventions import as_stack
 from explorer.engine.model import Model
@@ -293,7 +292,7 @@ def prompt_acts(
     model: Model, dictionary: Dictionary, text: str, bos: Bos = "default", interventions: tuple[object, ...] = ()
 ) -> Float[Tensor, "pos feature"]:
     """How strongly every feature fires at each token of a prompt, under a stack."""
-    kind = cast(Kind, dictionary.reads)
+    kind = dictionary.reads
     tokens = model.tokenize(text, bos)
     read = model.activations(tokens, as_stack(interventions), (kind,)).kept[kind][dictionary.layer]
     return dictionary.encode(dictionary.flat(read))

@@ -29,7 +29,7 @@ from tqdm.auto import tqdm
 
 from explorer.core.errors import DictionaryError
 from explorer.engine.model import Model
-from explorer.engine.places import source_and_target, usable
+from explorer.engine.places import stretches, usable
 from explorer.engine.sweep import never
 from explorer.models.cache import data_directory
 from explorer.models.dictionary import Dictionary
@@ -196,7 +196,7 @@ def feature_index(
     todo = [number for number in range(-(-len(rows) // per_shard)) if not (folder / shard_name(number)).is_file()]
     with tqdm(
         total=len(rows),
-        initial=len(rows) - per_shard * len(todo),
+        initial=per_shard * todo[0] if todo else len(rows),
         desc=f"index of {dictionary.place}",
         disable=None,
         unit="row",
@@ -205,8 +205,9 @@ def feature_index(
             chunk = rows[number * per_shard : (number + 1) * per_shard]
 
             def said(done: int, number: int = number) -> None:
-                bar.update(AT_ONCE)
-                tell((number * per_shard + done) / len(rows), f"Indexing {about['tokens']:,} tokens")
+                ran = number * per_shard + done
+                bar.update(ran - bar.n)
+                tell(ran / len(rows), f"Indexing {about['tokens']:,} tokens")
 
             shard = make_shard(model, dictionary, chunk, said, cancelled)
             if shard is None:
@@ -255,21 +256,19 @@ def make_shard(
     cancelled: Callable[[], bool],
 ) -> dict[str, np.ndarray] | None:
     """Entries of some rows, by feature; None if cancelled."""
-    bos, width = model.tokenizer.bos_token_id, rows.shape[1]
+    width, done = rows.shape[1], 0
     features, places, values = [], [], []
-    for begin in range(0, len(rows), AT_ONCE):
-        if cancelled():
-            return None
-        chunk = rows[begin : begin + AT_ONCE]
-        keep = usable(chunk, bos)
-        source, _ = source_and_target(model, dictionary, chunk)
-        acts = dictionary.encode(source[keep])
+    for part in stretches(model, [(dictionary.reads, dictionary.layer)], dictionary.flat, rows, AT_ONCE):
+        acts = dictionary.encode(part.source)
         token, fires = acts.nonzero(as_tuple=True)
-        numbers = keep.flatten().nonzero()[:, 0] + begin * width
+        numbers = part.keep.flatten().nonzero()[:, 0] + done * width
         features.append(fires)
         places.append(numbers[token])
         values.append(acts[token, fires].float())
-        said(min(begin + AT_ONCE, len(rows)))
+        done += len(part.rows)
+        said(done)
+        if cancelled():
+            return None
     order = torch.argsort(torch.cat(features), stable=True)
     feature, place, value = (torch.cat(parts)[order].cpu().numpy() for parts in (features, places, values))
     n = dictionary.n_features

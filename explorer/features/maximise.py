@@ -81,9 +81,9 @@ def maximise(
 def reached(decoder: Decoder, dictionary: Dictionary, embedded: Tensor) -> Tensor:
     """What the dictionary reads [row, pos, d_in] of embedded rows."""
     kind, layer = dictionary.reads, dictionary.layer
-    tape = Tape((), (kind,))  # type: ignore[arg-type]
+    tape = Tape((), (kind,))
     run_blocks(decoder, Start(0, embedded), tape, until=layer)
-    return dictionary.flat(tape.kept[kind][layer])  # type: ignore[index]
+    return dictionary.flat(tape.kept[kind][layer])
 
 
 @torch.no_grad()

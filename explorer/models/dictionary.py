@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from explorer.core.errors import DictionaryError
-from explorer.core.sites import Feature, FeatureKind, place_name
+from explorer.core.sites import Feature, FeatureKind, Kind, place_name
 from explorer.models.info import ModelInfo
 from explorer.models.saelens import NORMED
 
@@ -80,13 +80,12 @@ class Dictionary:
         return self.kind == "transcoder"
 
     @property
-    def reads(self) -> str:
-        """The activation it reads, a `Kind` of the engine."""
-        return "mlp_read" if self.is_transcoder else self.kind
+    def reads(self) -> Kind:
+        return reads_and_writes(self.kind)[0]
 
     @property
-    def writes(self) -> str:
-        return "mlp_out" if self.is_transcoder else self.kind
+    def writes(self) -> Kind:
+        return reads_and_writes(self.kind)[-1]
 
     def feature(self, index: int) -> Feature:
         """The site of a feature; `DictionaryError` if there is none of that number."""
@@ -96,7 +95,7 @@ class Dictionary:
 
     def flat(self, x: Tensor) -> Tensor:
         """An activation as the dictionary reads it, [..., d_in]: heads end to end, the stream centred where it asks."""
-        x = x.flatten(-2) if self.kind == "z" else x
+        x = heads_end_to_end(x, self.kind)
         return x - x.mean(-1, keepdim=True) if self.centred else x
 
     def encode(self, x: Float[Tensor, "*rows d_in"]) -> Float[Tensor, "*rows feature"]:
@@ -176,6 +175,15 @@ def place_of(sae: Any) -> tuple[int, FeatureKind]:
     if transcoder or name not in HOOKS:
         raise DictionaryError(f"It reads {hook[:60]!r}, which is not shown here. Known: {known}.")
     return layer, HOOKS[name]
+
+
+def reads_and_writes(kind: FeatureKind) -> tuple[Kind, ...]:
+    """The activations that a dictionary reads and writes: one, two for a transcoder."""
+    return ("mlp_read", "mlp_out") if kind == "transcoder" else (kind,)
+
+
+def heads_end_to_end(x: Tensor, kind: FeatureKind) -> Tensor:
+    return x.flatten(-2) if kind == "z" else x
 
 
 def width_of(kind: FeatureKind, info: ModelInfo) -> int:

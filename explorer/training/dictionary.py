@@ -10,8 +10,9 @@ larger by orders of magnitude in many models and would be most of what there is 
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,13 +23,12 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from explorer.core.errors import TrainingError
-from explorer.core.sites import FeatureKind, place_name
+from explorer.core.sites import place_name
 from explorer.engine.backends import Engine
-from explorer.engine.edits import Kind
 from explorer.engine.model import Model
-from explorer.engine.places import pair_at, usable
+from explorer.engine.places import places_of, stretches, usable
 from explorer.models.decoder import Block, Decoder, Linear
-from explorer.models.dictionary import Dictionary, width_of
+from explorer.models.dictionary import Dictionary, heads_end_to_end, width_of
 from explorer.models.dictionary_files import own_folder, parse_place, read_dictionary, write_text
 from explorer.models.info import ModelInfo, Progress
 from explorer.models.saelens import batch_topk, step_input, write_trained
@@ -272,7 +272,7 @@ def harvest(
 ) -> Store:
     """Activations of all usable tokens on disk; goes on with the first row that is missing."""
     layer, kind, _ = parse_place(recipe.place)
-    places = places_at(layer, kind)
+    places = places_of(layer, kind)
     mask = usable(rows, model.tokenizer.bos_token_id)
     n, width = int(mask.sum()), width_of(kind, model.info)
     files = [work / f"{stage}-{number}.f16" for number in range(len(places))]
@@ -280,28 +280,18 @@ def harvest(
     done = int(done_file.read_text()) if done_file.is_file() else 0
     maps = [np.memmap(path, np.float16, "r+" if path.is_file() else "w+", shape=(n, width)) for path in files]
     at = int(mask[:done].sum())
-
-    def flat(x: Tensor) -> Tensor:
-        return x.flatten(-2) if kind == "z" else x
-
-    for begin_row in range(done, len(rows), CHUNK):
-        chunk = rows[begin_row : begin_row + CHUNK]
-        found = pair_at(model, places, flat, chunk, engine)
-        keep = mask[begin_row : begin_row + CHUNK]
-        for array, values in zip(maps, found, strict=False):
-            array[at : at + int(keep.sum())] = values[keep].half().numpy()
-        at += int(keep.sum())
-        done_file.write_text(str(begin_row + len(chunk)))
-        tell((begin_row + len(chunk)) / len(rows), "Running the text" + (" on shuffled weights" if engine else ""))
+    for part in stretches(model, places, partial(heads_end_to_end, kind=kind), rows[done:], CHUNK, engine):
+        end = at + len(part.source)
+        for array, values in zip(maps, (part.source, part.target), strict=False):
+            array[at:end] = values.half().numpy()
+        at, done = end, done + len(part.rows)
+        done_file.write_text(str(done))
+        tell(done / len(rows), "Running the text" + (" on shuffled weights" if engine else ""))
     sample = torch.randint(n, (min(n, 20_000),), generator=torch.Generator().manual_seed(0)).numpy()
     drawn = [torch.from_numpy(array[sample]).float() for array in maps]
     scales = [width**0.5 / max(float(values.norm(dim=-1).mean()), 1e-6) for values in drawn]
     mean = drawn[-1].mean(0) * scales[-1]
     return Store(maps[0], maps[1] if len(maps) > 1 else None, (scales[0], scales[-1]), mean)
-
-
-def places_at(layer: int, kind: FeatureKind) -> list[tuple[Kind, int]]:
-    return [("mlp_read", layer), ("mlp_out", layer)] if kind == "transcoder" else [(cast(Kind, kind), layer)]
 
 
 def write_stage(model: Model, recipe: DictionaryRecipe, training: Training, folder: Path) -> None:

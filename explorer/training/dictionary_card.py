@@ -19,13 +19,14 @@ from torch import Tensor
 
 from explorer.engine.backends import Engine
 from explorer.engine.model import Model
-from explorer.engine.places import Replaced, places_of, source_and_target, usable
+from explorer.engine.places import Replaced, places_of, stretches
 from explorer.models.dictionary import Dictionary
 from explorer.models.dictionary_files import CARD
 from explorer.models.info import Progress
 from explorer.training.recipes import DictionaryRecipe
 
-CHUNK = 8
+CHUNK, MEAN_ROWS = 8, 32
+"""Rows that are run at once, and rows whose mean stands for the mean ablation."""
 MOST_ROWS = 160
 """Rows of held-out text that are measured, at most."""
 DENSE = 0.1
@@ -78,9 +79,9 @@ def quality(
 ) -> Quality:
     """Measure on rows of tokens (their first and every BOS left out); losses in nats a token."""
     runtime = engine or model.runtime
-    bos = model.tokenizer.bos_token_id
-    mean = mean_target(model, dictionary, rows, engine)
-    places, sums = places_of(dictionary), Sums()
+    places, sums = places_of(dictionary.layer, dictionary.kind), Sums()
+    first = next(stretches(model, places, dictionary.flat, rows[:MEAN_ROWS], MEAN_ROWS, engine))
+    mean = first.target.mean(0)
 
     def spliced(read: Tensor, value: Tensor) -> Tensor:
         return dictionary.reconstruct(dictionary.flat(read)).view_as(value)
@@ -90,23 +91,17 @@ def quality(
         lambda read, value: torch.zeros_like(value),
         lambda read, value: mean.expand_as(value.flatten(2)).view_as(value),
     ]
-    for chunk in torch.split(rows, CHUNK):
-        keep = usable(chunk, bos)
-        source, target = (values[keep] for values in source_and_target(model, dictionary, chunk, engine))
-        acts = dictionary.encode(source)
-        sums.n += len(source)
+    for part in stretches(model, places, dictionary.flat, rows, CHUNK, engine):
+        acts = dictionary.encode(part.source)
+        sums.n += len(part.source)
         sums.fired = sums.fired + (acts > 0).double().sum(0)
-        sums.error += float((dictionary.decode(acts, source) - target).double().pow(2).sum())
-        sums.square += float(target.double().pow(2).sum())
-        sums.total = sums.total + target.double().sum(0)
-        sums.losses = sums.losses + losses(runtime, chunk.to(model.info.device), keep, [None, *changes], places)
+        sums.error += float((dictionary.decode(acts, part.source) - part.target).double().pow(2).sum())
+        sums.square += float(part.target.double().pow(2).sum())
+        sums.total = sums.total + part.target.double().sum(0)
+        sums.losses = sums.losses + losses(
+            runtime, part.rows.to(model.info.device), part.keep, [None, *changes], places
+        )
     return in_numbers(sums, mean)
-
-
-def mean_target(model: Model, dictionary: Dictionary, rows: Tensor, engine: Engine | None) -> Tensor:
-    keep = usable(rows[:32], model.tokenizer.bos_token_id)
-    target = source_and_target(model, dictionary, rows[:32], engine)[1]
-    return target[keep].mean(0)
 
 
 def losses(runtime: Any, rows: Tensor, keep: Tensor, changes: list[Any], places: list[Any]) -> Tensor:

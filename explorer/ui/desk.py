@@ -7,7 +7,7 @@ import streamlit as st
 from explorer.analyses.leave_one_out import leave_one_out
 from explorer.analyses.prediction import Prediction, prediction
 from explorer.core.errors import AnswerError, ExplorerError, PromptError
-from explorer.engine.edits import Kind
+from explorer.core.sites import Kind
 from explorer.engine.interventions import Intervention, OnlyEdges
 from explorer.engine.model import Model
 from explorer.prompts.tokens import Tokens

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from explorer.core.errors import ExplorerError
-from explorer.engine.edits import Kind
+from explorer.core.sites import Kind
 from explorer.ui import desk, session
 from explorer.ui.assist import assist
 from explorer.ui.desk import Desk

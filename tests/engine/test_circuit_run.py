@@ -7,9 +7,8 @@ import torch
 
 from explorer.core.errors import InterventionError
 from explorer.core.places import PlacedEdge
-from explorer.core.sites import Edge, Head, Logits
+from explorer.core.sites import Edge, Head, Kind, Logits
 from explorer.engine.edges import EdgeMode
-from explorer.engine.edits import Kind
 from explorer.engine.interventions import Ablate, OnlyEdges
 from explorer.engine.model import Model
 from tests.conftest import PROMPT, TWIN

@@ -11,7 +11,7 @@ import torch
 
 from explorer.core.errors import BridgeError, DictionaryError, TrainingError
 from explorer.engine.model import Model, load_model
-from explorer.engine.places import source_and_target, usable
+from explorer.engine.places import read_places, usable
 from explorer.models.dictionary import Dictionary
 from explorer.models.zoo.exact.dictionary import N_WORDS, WORDS, planted
 from explorer.training import dictionary as training
@@ -130,7 +130,7 @@ def test_variance_explained_is_of_all_tokens_about_one_mean(tiny_models, tmp_pat
     model, rows = tiny_models["llama"], rows_of(tiny_models["llama"])
     found = added(model, tmp_path / "sae", "jumprelu", 1, "resid_post")
     keep = usable(rows, model.tokenizer.bos_token_id)
-    x = source_and_target(model, found, rows)[0][keep]
+    x = read_places(model, rows, [("resid_post", 1)])[0][keep]
     wanted = 1 - float((x - found.reconstruct(x)).pow(2).sum() / (x - x.mean(0)).pow(2).sum())
     measured = quality(model, found, rows)
     assert measured.fve == pytest.approx(wanted, abs=1e-9) and measured.tokens == int(keep.sum())

@@ -248,14 +248,3 @@ def features_of(stack: Iterable[Intervention]) -> tuple[Feature, ...]:
     """Every feature that a stack acts on."""
     edges = EdgeIntervention | OnlyEdges
     return tuple(item.site for item in stack if not isinstance(item, edges) and isinstance(item.site, Feature))
-
-
-def prompts_of(stack: Iterable[Intervention]) -> tuple[str, ...]:
-    """Every other prompt that a stack reads values from, in order of appearance."""
-    texts: list[str] = []
-    for item in stack:
-        if isinstance(item, Ablate | EdgeAblate):
-            texts += item.reference
-        elif isinstance(item, Patch | EdgePatch | OnlyEdges):
-            texts.append(item.source)
-    return tuple(dict.fromkeys(texts))

@@ -16,7 +16,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -183,6 +183,13 @@ class LanguageDescriber:
         return self.language.complete(prompt, 3).strip().lower().startswith("yes")
 
 
+class NoRedirect(urllib.request.HTTPRedirectHandler):
+    """An answer that sends elsewhere is an error: neither examples nor the key follow it."""
+
+    def redirect_request(self, *args: Any, **more: Any) -> None:
+        return None
+
+
 class Api:
     """A language model behind an OpenAI-compatible endpoint that the user names; requests go nowhere else."""
 
@@ -203,10 +210,11 @@ class Api:
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self.key}"} if self.key else {})
         request = urllib.request.Request(f"{self.url}/chat/completions", json.dumps(body).encode(), headers)
         try:
-            with urllib.request.urlopen(request, timeout=self.timeout) as answer:
+            with urllib.request.build_opener(NoRedirect).open(request, timeout=self.timeout) as answer:
                 return str(json.load(answer)["choices"][0]["message"]["content"])
         except urllib.error.HTTPError as error:
             why = "the key was refused" if error.code in (401, 403) else error.reason
+            why = "it sends elsewhere, which is not followed" if 300 <= error.code < 400 else why
             raise DescriptionError(
                 f"{self.url} answered {error.code} ({why}). Check address, model and key; rules need none."
             ) from error

@@ -136,9 +136,6 @@ class AttributionGraph:
             ]
         )
 
-    def position(self, node: Node) -> int:
-        return self.nodes.index(node)
-
 
 @dataclass(frozen=True, eq=False)
 class Shown:

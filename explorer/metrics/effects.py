@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,6 @@ SMALLEST_SPAN = 0.1
 """Below this |m(clean) − m(corrupt)|, in logits, a normalised effect would magnify noise, so none is given."""
 GATE_GAP = 0.25
 """How far the two directions must disagree, in normalised effect, for a cell to be called AND-like or OR-like."""
-Gate = Literal["", "AND-like", "OR-like"]
 
 
 @dataclass(frozen=True, eq=False)

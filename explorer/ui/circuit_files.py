@@ -14,7 +14,6 @@ from explorer.ui.desk import Desk, message
 from explorer.ui.html import grid, say
 
 LISTED = 40
-LOADED = "_loaded_circuit"
 
 
 def files_view(desk: Desk, chosen: Chosen, shown: Shown) -> None:

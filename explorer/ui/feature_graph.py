@@ -6,7 +6,7 @@ import numpy as np
 import streamlit as st
 
 from explorer.circuits.circuit import Group
-from explorer.features.graph import AttributionGraph, Shown, attribution_graph, feature_of, transcoders_of
+from explorer.features.graph import AttributionGraph, Shown, feature_of
 from explorer.features.graph_check import GraphCheck, check_graph, total_effects
 from explorer.features.graph_groups import GroupRule, graph_groups
 from explorer.plots import feature_figures as plots
@@ -14,7 +14,7 @@ from explorer.ui import session
 from explorer.ui.data import data_menu
 from explorer.ui.desk import Desk
 from explorer.ui.feature_act import feature_actions
-from explorer.ui.feature_state import all_labels, open_the
+from explorer.ui.feature_state import all_labels, graph_inputs, graph_of, open_the
 from explorer.ui.graph import graph_chart
 from explorer.ui.html import grid, say
 from explorer.ui.live_work import live_work, under_way
@@ -27,12 +27,7 @@ LISTED = 8
 
 def graph_view(desk: Desk) -> None:
     show_control(desk)
-    known = (
-        desk.model.identity,
-        *(each.identity for each in transcoders_of(desk.model)),
-        desk.tokens.text,
-        desk.bench.bos,
-    )
+    known = graph_inputs(desk)
     jobs = {
         name: live_work(f"graph_{name}", (*known, stack), worker(desk, stack)) for name, stack in runs(desk).items()
     }
@@ -85,9 +80,7 @@ def runs(desk: Desk) -> dict[str, tuple[Any, ...]]:
 
 
 def worker(desk: Desk, stack: tuple[Any, ...]) -> Any:
-    return lambda show, cancelled: attribution_graph(
-        desk.model, desk.tokens.text, interventions=stack, bos=desk.bench.bos, progress=show
-    )
+    return lambda show, cancelled: graph_of(desk, stack, show)
 
 
 def headline(graphs: dict[str, AttributionGraph], shown: Shown, desk: Desk) -> None:
@@ -194,9 +187,9 @@ def node_panel(desk: Desk, graph: AttributionGraph, labels: dict[str, str]) -> N
 def tables(graph: AttributionGraph, number: int, labels: dict[str, str]) -> None:
     """Strongest edges into and out of a node."""
     into, out = st.columns(2)
-    for column, values, title, sign in (
-        (into, graph.edges[number], "fed by", 1),
-        (out, graph.edges[:, number], "feeds", 1),
+    for column, values, title in (
+        (into, graph.edges[number], "fed by"),
+        (out, graph.edges[:, number], "feeds"),
     ):
         order = [int(each) for each in np.argsort(-np.abs(values))[:LISTED] if values[each] != 0]
         with column:
@@ -208,7 +201,7 @@ def tables(graph: AttributionGraph, number: int, labels: dict[str, str]) -> None
                             [
                                 graph.nodes[each].name,
                                 labels.get(graph.nodes[each].name.partition("@")[0], "")[:24],
-                                f"{sign * values[each]:+.3f}",
+                                f"{values[each]:+.3f}",
                             ]
                             for each in order
                         ],

@@ -6,11 +6,10 @@ import numpy as np
 
 from explorer.features.circuit import FeatureEffects
 from explorer.features.dashboard import prompt_features
-from explorer.features.graph import attribution_graph
 from explorer.features.steering import DoseResponse
 from explorer.findings.finding import Measure
 from explorer.ui.desk import Desk
-from explorer.ui.feature_state import open_feature, shown_place
+from explorer.ui.feature_state import graph_of, open_feature, shown_place
 from explorer.ui.on_request import finished
 
 MOST_NUMBERS = 24
@@ -93,7 +92,7 @@ def circuit_measures(desk: Desk) -> list[Seen]:
 
 def graph_measure(desk: Desk) -> Seen:
     arguments = {"text": desk.tokens.text, "interventions": desk.stack, "bos": desk.bench.bos}
-    found = attribution_graph(desk.model, desk.tokens.text, interventions=desk.stack, bos=desk.bench.bos)
+    found = graph_of(desk, desk.stack)
     strongest = np.argsort(-found.influence, kind="stable")[: MOST_NUMBERS // 2]
     reads = ("completeness", "replacement", *(f"influence[{int(number)}]" for number in strongest))
     return Measure("Attribution graph", "attribution_graph", arguments, reads), found

@@ -1,16 +1,20 @@
 """What the Features page works with: the model's dictionaries, the one that is open, its index and labels."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from explorer.core.errors import DictionaryError, ExplorerError, ShelfError
 from explorer.core.sites import Feature, parse_site
+from explorer.engine.interventions import Stack
 from explorer.engine.model import Model
+from explorer.features.graph import AttributionGraph, attribution_graph, transcoders_of
 from explorer.features.index import ABOUT, FeatureIndex, index_folder, open_index
 from explorer.features.labels import Label, Labels
 from explorer.models.dictionary import Dictionary
 from explorer.models.dictionary_files import folders
+from explorer.models.info import Progress
 from explorer.ui import session
 from explorer.ui.desk import Desk
 from explorer.ui.state import Workbench
@@ -89,6 +93,23 @@ def index_of(model: Model, dictionary: Dictionary) -> FeatureIndex | None:
 @lru_cache(maxsize=12)
 def _index(folder: Path, dictionary: Dictionary, stamp: int, shards: int) -> FeatureIndex:
     return open_index(folder, dictionary)
+
+
+def graph_of(desk: Desk, stack: Stack, progress: Progress | None = None) -> AttributionGraph:
+    """The attribution graph of the shown prompt under a stack: made once, whoever asks for it."""
+    model, text, bos = desk.model, desk.tokens.text, desk.bench.bos
+    found: AttributionGraph = model.remember(
+        ("attribution_graph", *graph_inputs(desk), stack),
+        lambda: attribution_graph(model, text, interventions=stack, bos=bos, progress=progress),
+        lambda made: made.edges.nbytes,
+    )
+    return found
+
+
+def graph_inputs(desk: Desk) -> tuple[Hashable, ...]:
+    """What the graph is of, but for the stack."""
+    transcoders = (each.identity for each in transcoders_of(desk.model))
+    return (desk.model.identity, *transcoders, desk.tokens.text, desk.bench.bos)
 
 
 def all_labels(model: Model) -> dict[str, str]:

@@ -34,7 +34,6 @@ from explorer.engine.interventions import (
     Scale,
     Steer,
     overridden,
-    prompts_of,
 )  # fmt: skip
 from explorer.engine.model import Model, load_model
 from explorer.engine.run import run
@@ -227,7 +226,6 @@ def test_names_on_screen() -> None:
     for text in ("L1KV0", "L1N", "L1H2.k", "L1KV0.q", "L1N3.q", "L1.q", "L1"):
         with pytest.raises(StateError, match=r"names no site|unknown activation"):
             parse_site(text)
-    assert prompts_of(EVERY_KIND) == (TWIN,)
     assert Steer(MlpOut(0), [1.0, 1.0]).vector == (1.0, 1.0)
 
 

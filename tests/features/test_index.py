@@ -2,9 +2,11 @@
 
 import json
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -302,22 +304,61 @@ def test_hostile_tokens_stay_text(tiny_models, tmp_path: Path) -> None:
     assert found.examples and "<img" not in shown and "<script" not in shown and "&lt;" in shown
 
 
-def test_a_key_that_is_refused_is_said(indexed) -> None:
-    class Refusing(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
+class Served(BaseHTTPRequestHandler):
+    """An API that refuses a wrong key, sends /moved elsewhere, and answers else as OpenAI's does."""
+
+    seen: ClassVar[list[tuple[str, dict[str, Any]]]] = []
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.seen.append((self.path, asked))
+        if self.path.startswith("/moved"):
+            self.send_response(307)
+            self.send_header("Location", "/v1/chat/completions")
+            self.end_headers()
+        elif self.headers["Authorization"] != "Bearer right":
             self.send_error(401)
+        else:
+            prompt = asked["messages"][0]["content"]
+            said = ("Yes." if "<<" in prompt else "no") if "Answer yes or no" in prompt else " a word\nand more"
+            body = json.dumps({"choices": [{"message": {"role": "assistant", "content": said}}]}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
 
-        def log_message(self, *given: object) -> None:
-            pass
+    def log_message(self, *given: object) -> None:
+        pass
 
-    model, _, index = indexed
-    with HTTPServer(("127.0.0.1", 0), Refusing) as server:
+
+@pytest.fixture
+def api() -> Iterator[str]:
+    Served.seen.clear()
+    with HTTPServer(("127.0.0.1", 0), Served) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        with pytest.raises(DescriptionError, match=r"answered 401 \(the key was refused\)"):
-            describe_feature(
-                model,
-                index,
-                typical(index),
-                LanguageDescriber(Api(f"http://127.0.0.1:{server.server_port}/v1", "m", "wrong")),
-            )
+        yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+def test_a_key_that_is_refused_is_said(indexed, api: str) -> None:
+    model, _, index = indexed
+    with pytest.raises(DescriptionError, match=r"answered 401 \(the key was refused\)"):
+        describe_feature(model, index, typical(index), LanguageDescriber(Api(f"{api}/v1", "m", "wrong")))
+
+
+def test_examples_and_key_do_not_follow_an_answer_that_sends_elsewhere(indexed, api: str) -> None:
+    model, _, index = indexed
+    with pytest.raises(DescriptionError, match=r"answered 307 \(it sends elsewhere, which is not followed\)"):
+        describe_feature(model, index, typical(index), LanguageDescriber(Api(f"{api}/moved", "m", "right")))
+    assert {path for path, _ in Served.seen} == {"/moved/chat/completions"}
+
+
+def test_an_api_describes_and_judges(indexed, api: str) -> None:
+    """It says yes to every text with marks: detection shows none, so it never finds one; fuzzing always does."""
+    model, _, index = indexed
+    describer = LanguageDescriber(Api(f"{api}/v1/", "some-model", "right"))
+    description, scores = describe_feature(model, index, typical(index), describer, others=1)
+    assert description.text == "a word" and description.by == "some-model"
+    assert scores.detection == 0.5 and scores.fuzzing == 0.5 and scores.shuffled_fuzzing == 0.5
+    path, asked = Served.seen[0]
+    assert path == "/v1/chat/completions" and asked["model"] == "some-model" and "<<" in asked["messages"][0]["content"]

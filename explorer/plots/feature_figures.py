@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from explorer.circuits.circuit import Group
 from explorer.features.circuit import FeatureEffects
@@ -14,6 +14,7 @@ from explorer.plots.graph import Graph, GraphEdge, GraphNode
 from explorer.plots.heatmap import Heatmap, Mark
 from explorer.plots.lines import Lines, Series, limits
 from explorer.plots.theme import BLUE, GREEN, GREY, ORANGE, position_label, symmetric_limit, token_label
+from explorer.training.dictionary_card import DENSITY_EDGES, LEAST_DENSITY
 
 STEP_X, STEP_Y, LINE, NARROW = 78.0, 86.0, 34.0, 56.0
 ROWS, ASPECT = (6, 4, 3, 2, 1), 2.2
@@ -53,7 +54,7 @@ def features_on_prompt(
         "changed − baseline" if difference else "activation", "token", "feature",
         [(number, position_label(text, number)) for number, text in enumerate(tokens)],
         [(number, name if len(name) <= 34 else name[:33] + "…") for number, name in enumerate(names)],
-        hovers, 90 + 22 * len(chosen), False, marks=marks,
+        hovers, 130 + 22 * len(chosen), False, marks=marks,
     )  # fmt: skip
 
 
@@ -290,23 +291,46 @@ def dose_lines(found: DoseResponse, what: str = "objective") -> Lines:
         "dose",
         title,
         *limits(series),
-        x_labels=[f"{dose:g}" for dose in found.doses],
+        places=np.array(found.doses, dtype=float),
         dashed_name="95 % of random features",
     )
 
 
-def histogram_lines(counts: np.ndarray, edges: np.ndarray, title: str) -> Lines:
-    """Counts as a line over the middles of the bins, on a log10 scale (0 where there are none)."""
-    series = [Series("log10(1 + tokens)", np.log10(1 + counts.astype(float)), BLUE)]
-    middles = (edges[:-1] + edges[1:]) / 2
+def histogram(
+    counts: Int[np.ndarray, " bin"],
+    edges: Float[np.ndarray, " edge"],
+    x_title: str,
+    what: str,
+    selected: float | None = None,
+) -> Lines:
+    """Counts of bins of equal width, on a log10 scale (0 where there are none); the bin of `selected` is marked."""
+    values = np.log10(1 + counts.astype(float))
+    at = None if selected is None else int(np.clip(np.searchsorted(edges, selected, "right") - 1, 0, len(counts) - 1))
     return Lines(
-        series,
-        title,
-        "log10(1 + tokens)",
-        *limits(series),
+        [Series(f"{what} (log10(1 + count))", values, BLUE)],
+        x_title,
+        "log10(1 + count)",
+        0.0,
+        max(1.0, 1.05 * float(values.max(initial=0))),
+        selected=at,
         height=200,
-        x_labels=[f"{middle:.3g}" for middle in middles],
+        places=(edges[:-1] + edges[1:]) / 2,
+        bars=True,
     )
+
+
+def density_histogram(densities: Float[np.ndarray, " feature"], selected: float | None = None) -> Lines:
+    """Features by how often they fire, in half decades; those that never do stand in the first."""
+    logs = np.log10(np.maximum(np.append(densities, selected or 0.0), LEAST_DENSITY))
+    logs = np.maximum(logs, DENSITY_EDGES[0])
+    counts = np.histogram(logs[:-1], DENSITY_EDGES)[0]
+    return density_bars(counts, None if selected is None else float(logs[-1]))
+
+
+def density_bars(counts: Int[np.ndarray, " bin"], selected: float | None = None) -> Lines:
+    """The same of counts, as a card holds them; `selected` is a log10."""
+    edges = np.array(DENSITY_EDGES)
+    return histogram(counts, edges, "log10 of the share of tokens at which it fires", "features", selected)
 
 
 def toy_interference(toy: Toy) -> Heatmap:

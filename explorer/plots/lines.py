@@ -1,4 +1,4 @@
-"""A line chart as a value: series over whole numbers such as layers.  Drawn by plotly for notebooks, on a canvas for pages."""
+"""A line chart as a value: series over whole numbers such as layers, or over places; counts are drawn as bars.  Drawn by plotly for notebooks, on a canvas for pages."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +33,10 @@ class Lines:
     """Whether small values stand on top (ranks)."""
     x_labels: Sequence[str] | None = None
     """Names of the places along x, where they are not numbers from 0 on."""
+    places: Float[np.ndarray, " x"] | None = None
+    """Where the values stand along x, where that is not 0, 1, 2 …"""
+    bars: bool = False
+    """Whether they are counts of bins of equal width, whose middles are the places."""
     dashed_name: str = "baseline"
     """What dashed lines are, in the legend."""
 
@@ -49,9 +53,16 @@ def to_plotly(lines: Lines) -> go.Figure:
     """The same picture as a plotly figure."""
     drawn = figure(lines.height, legend={"orientation": "h", "y": 1.2, "x": 0}, hovermode="x unified")
     for each in lines.series:
+        x = np.arange(len(each.values)) if lines.places is None else lines.places
+        if lines.bars:
+            bar = go.Bar(
+                x=x, y=each.values, name=safe(each.name), marker={"color": each.color}, hovertemplate="%{y:.3f}"
+            )
+            drawn.add_trace(bar)
+            continue
         drawn.add_trace(
             go.Scatter(
-                x=np.arange(len(each.values)),
+                x=x,
                 y=each.values,
                 name=safe(each.name),
                 mode="lines" if each.dashed else "lines+markers",

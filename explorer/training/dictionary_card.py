@@ -29,6 +29,8 @@ CHUNK, MEAN_ROWS = 8, 32
 """Rows that are run at once, and rows whose mean stands for the mean ablation."""
 MOST_ROWS = 160
 """Rows of held-out text that are measured, at most."""
+LEAST_DENSITY, DENSITY_EDGES = 1e-7, tuple(number / 2 for number in range(-13, 1))
+"""Densities are counted by their log10 in half decades; what fires at less than one token in a million stands in the first."""
 DENSE = 0.1
 """A feature that fires at more tokens than this share is dense."""
 
@@ -135,7 +137,7 @@ def in_numbers(sums: Sums, mean: Tensor) -> Quality:
     density = sums.fired / sums.n
     (ce, _, n), (ce_dictionary, kl_dictionary, _), (ce_zero, kl_zero, _), (ce_mean, _, _) = sums.losses.tolist()
     off = sums.n * float((mean.double() - sums.total / sums.n).pow(2).sum())
-    bins = torch.histogram(density.clamp_min(1e-7).log10().float(), torch.linspace(-6.5, 0, 14)).hist
+    bins = torch.histogram(density.clamp_min(LEAST_DENSITY).log10().float(), torch.tensor(DENSITY_EDGES)).hist
 
     def recovered(ablated: float, own: float, clean: float) -> float | None:
         return None if abs(ablated - clean) < 1e-3 * n else (ablated - own) / (ablated - clean)

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 import torch
 
 from explorer.core.sites import Feature
 from explorer.features.dashboard import Dashboard, Example, feature_dashboard, prompt_acts
+from explorer.features.index import FeatureIndex
 from explorer.plots import feature_figures as plots
 from explorer.prompts.tokens import visible
 from explorer.ui import session
@@ -60,7 +60,7 @@ def card_view(page: Opened) -> None:
             index_panel(page.desk.model, page.dictionary)
         else:
             examples_panel(found)
-            histogram(found)
+            histograms(found, index)
         response_panel(page, feature, index)
         continuation_panel(page.desk)
 
@@ -149,15 +149,19 @@ def example_frame(examples: Sequence[Example]) -> pd.DataFrame:
     )
 
 
-def histogram(found: Dashboard) -> None:
+def histograms(found: Dashboard, index: FeatureIndex) -> None:
+    """How strongly it fires where it does, and how often beside the dictionary's other features."""
+    strong, often = st.columns(2)
     if found.largest > 0:
-        st.markdown("**Activations where it fires**", help=help_for("density (of a feature)"))
-        counts, edges = found.histogram
-        line_chart(
-            plots.histogram_lines(np.asarray(counts), np.asarray(edges), "activation"),
-            "activation_histogram",
-            lambda at: None,
-        )
+        with strong:
+            st.markdown("**Activations where it fires**", help=help_for("density (of a feature)"))
+            line_chart(
+                plots.histogram(*found.histogram, "activation", "tokens"), "activation_histogram", lambda at: None
+            )
+    with often:
+        st.markdown("**Densities of the dictionary, its own marked**", help=help_for("density (of a feature)"))
+        densities = index.table()["density"].to_numpy()
+        line_chart(plots.density_histogram(densities, found.density), "density_histogram", lambda at: None)
 
 
 def tables(page: Opened, found: Dashboard | None) -> None:

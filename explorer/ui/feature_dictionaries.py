@@ -14,6 +14,7 @@ from explorer.features.index import FeatureIndex, feature_index
 from explorer.models.dictionary import Dictionary
 from explorer.models.dictionary_files import add_dictionary, card_of, folders
 from explorer.models.info import Progress
+from explorer.plots import feature_figures as plots
 from explorer.plots.lines import Lines, Series, limits
 from explorer.plots.theme import BLUE
 from explorer.training.dictionary import dictionary_recipe, train_dictionary
@@ -89,6 +90,7 @@ def show_card(card: dict[str, Any]) -> None:
             "loss_curve",
             lambda at: None,
         )
+        line_chart(plots.density_bars(np.array(own["densities"])), "card_densities", lambda at: None)
 
 
 def add_panel(model: Model) -> None:

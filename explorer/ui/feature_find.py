@@ -8,11 +8,13 @@ import streamlit as st
 from explorer.core.errors import AnswerError
 from explorer.features.index import FeatureIndex
 from explorer.features.labels import Labels
+from explorer.plots import feature_figures as plots
 from explorer.ui import session
 from explorer.ui.data import data_menu
 from explorer.ui.feature_dictionaries import index_panel
 from explorer.ui.feature_state import Opened, index_of, open_the
 from explorer.ui.html import say
+from explorer.ui.lines import line_chart
 from explorer.ui.state import FindBy
 from explorer.ui.terms import help_for
 
@@ -67,7 +69,9 @@ def found_by(page: Opened, index: FeatureIndex) -> pd.DataFrame | None:
             say(
                 f"All {index.n_features:,} features; {int((index.totals['count'] == 0).sum()):,} fired nowhere in {index.n_tokens:,} tokens of {index.about['source']}."
             )
-            return index.table().sort_values("density", ascending=False)
+            table = index.table().sort_values("density", ascending=False)
+            line_chart(plots.density_histogram(table["density"].to_numpy()), "densities", lambda at: None)
+            return table
         case "label":
             numbers = Labels(page.dictionary).search(bench.feature_find) if bench.feature_find else sorted(page.labels)
             table = index.table().set_index("feature", drop=False)

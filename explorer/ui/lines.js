@@ -4,12 +4,18 @@ const PAD = { left: 52, right: 10, top: 30, bottom: 36 };
 
 function scales(spec, width) {
   const plot = { left: PAD.left, top: PAD.top, width: width - PAD.left - PAD.right, height: spec.height - PAD.top - PAD.bottom };
-  const last = Math.max(1, spec.points - 1), part = (y) => (y - spec.low) / (spec.high - spec.low);
+  const places = spec.places ?? Array.from({ length: Math.max(2, spec.points) }, (_, at) => at), part = (y) => (y - spec.low) / (spec.high - spec.low);
+  const room = spec.bars ? (places[1] - places[0]) / 2 : 0, [first, last] = [places[0] - room, places.at(-1) + room];
+  const along = (place) => plot.left + (plot.width * (place - first)) / (last - first);
   return {
     ...plot,
-    x: (at) => plot.left + (plot.width * at) / last,
+    first,
+    last,
+    along,
+    bar: along(2 * room) - along(0),
+    x: (at) => along(places[at]),
     y: (y) => plot.top + plot.height * (spec.reversed ? part(y) : 1 - part(y)),
-    at: (pixel) => Math.round(((pixel - plot.left) / plot.width) * last),
+    at: (pixel) => places.reduce((best, place, at) => (Math.abs(along(place) - pixel) < Math.abs(along(places[best]) - pixel) ? at : best), 0),
   };
 }
 
@@ -24,9 +30,11 @@ function drawAxes(spec, plot, context) {
   }
   const step = Math.max(1, Math.ceil((spec.points * (spec.labels ? 44 : 22)) / plot.width));
   [context.textAlign, context.textBaseline] = ["center", "top"];
-  for (let at = 0; at < spec.points; at += step) {
-    const text = spec.labels?.[at] ?? String(at), room = plot.left + plot.width + PAD.right - context.measureText(text).width / 2;
-    context.fillText(text, Math.min(plot.x(at), room), plot.top + plot.height + 5);
+  const named = spec.places ? ticks(plot.first, plot.last).map((place) => [plot.along(place), String(place)])
+    : Array.from({ length: Math.ceil(spec.points / step) }, (_, at) => [plot.x(at * step), spec.labels?.[at * step] ?? String(at * step)]);
+  for (const [x, text] of named) {
+    const room = plot.left + plot.width + PAD.right - context.measureText(text).width / 2;
+    context.fillText(text, Math.min(x, room), plot.top + plot.height + 5);
   }
   context.globalAlpha = 0.65;
   context.fillText(spec.xTitle, plot.left + plot.width / 2, spec.height - 14);
@@ -87,6 +95,11 @@ function paint(root, context, width) {
   }
   for (const line of spec.series) {
     const points = line.values.map((value, at) => [plot.x(at), plot.y(value)]);
+    context.fillStyle = line.color;
+    if (spec.bars) {
+      for (const [x, y] of points) context.fillRect(x - plot.bar / 2 + 0.5, y, Math.max(1, plot.bar - 1), plot.y(spec.low) - y);
+      continue;
+    }
     stroke(context, line, points);
     context.fillStyle = line.color;
     if (!line.dashed) for (const [x, y] of points) context.fillRect(x - 2.5, y - 2.5, 5, 5);
@@ -97,12 +110,12 @@ function paint(root, context, width) {
 
 function tell(root, at) {
   const tip = root.querySelector(".ce-tip"), { spec, plot } = root.state;
-  const inside = at !== null && at >= 0 && at < spec.points;
+  const inside = at !== null && at < spec.points;
   tip.style.display = inside ? "block" : "none";
   root.state.walked = inside ? at : null;
   draw(root);
   if (!inside) return;
-  tip.textContent = [`${spec.xTitle} ${spec.labels?.[at] ?? at}`, ...spec.series.map((line) => `${line.name}: ${line.values[at].toFixed(3)}`)].join("\n");
+  tip.textContent = [`${spec.xTitle} ${spec.places ? Number(spec.places[at].toPrecision(3)) : (spec.labels?.[at] ?? at)}`, ...spec.series.map((line) => `${line.name}: ${line.values[at].toFixed(3)}`)].join("\n");
   const x = plot.x(at);
   tip.style.left = `${x + 10 + tip.offsetWidth > root.clientWidth ? Math.max(0, x - 10 - tip.offsetWidth) : x + 10}px`;
   tip.style.top = `${plot.top}px`;

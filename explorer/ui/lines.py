@@ -32,6 +32,8 @@ def line_chart(shown: Lines, key: str, on_click: Callable[[int], None]) -> None:
         "selected": shown.selected,
         "height": shown.height,
         "reversed": shown.reversed,
+        "places": None if shown.places is None else shown.places.tolist(),
+        "bars": shown.bars,
         "labels": None if shown.x_labels is None else list(shown.x_labels),
         "dashedName": shown.dashed_name,
     }

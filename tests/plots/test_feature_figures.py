@@ -13,6 +13,7 @@ from explorer.features.graph import attribution_graph
 from explorer.features.steering import dose_response
 from explorer.features.superposition import Toy, ToyRecipe
 from explorer.plots import feature_figures as figures
+from explorer.plots.lines import to_plotly as lines_to_plotly
 from tests.features.dictionaries import added
 
 PROMPT = "The capital of France is"
@@ -80,6 +81,7 @@ def test_doses_stand_beside_random_features(tiny_models, tmp_path: Path) -> None
     lines = figures.dose_lines(result)
     assert [series.name for series in lines.series][1:] == ["random, median", "random, 2.5 %", "random, 97.5 %"]
     assert len({float(series.values[1]) for series in lines.series}) == 1  # dose 0
+    assert lines.places is not None and lines.places.tolist() == [-1, 0, 1]
     assert len(ex.plots.dose_response(result).data) == 4
 
 
@@ -91,3 +93,12 @@ def test_activations_and_interference_as_maps() -> None:
     assert change.low == -change.high and change.palette == "diverging"
     toy = Toy(ToyRecipe(2, 2), np.eye(2), np.zeros(2), ())
     assert figures.toy_interference(toy).values.tolist() == [[1, 0], [0, 1]]
+
+
+def test_densities_are_counted_in_half_decades_and_one_is_marked() -> None:
+    shown = figures.density_histogram(np.array([0.0, 1e-9, 2e-3, 0.5, 1.0]), 2e-3)
+    counts = np.round(10 ** shown.series[0].values - 1).tolist()
+    assert counts == [2, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 2] and shown.selected == 7
+    assert shown.places is not None and shown.places[7] == -2.75 and shown.bars
+    drawn = lines_to_plotly(shown).data[0]
+    assert drawn.type == "bar" and list(drawn.x) == shown.places.tolist()

@@ -182,6 +182,7 @@ def node_picture(
         label, hover = id_[1:], f"{id_[1:]}: {members} nodes"
     color = {"feature": BLUE, "error": GREY, "token": GREEN, "logit": ORANGE}[node.kind]
     size = 30.0 if node.kind != "error" else 10.0 + 26.0 * min(1.0, influence * 4)
+    label = label if size > 24 else ""
     return GraphNode(
         id_,
         label,

@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from explorer.plots.theme import figure, safe
+from explorer.plots.theme import ORANGE, figure, safe
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,10 +55,10 @@ def to_plotly(lines: Lines) -> go.Figure:
     for each in lines.series:
         x = np.arange(len(each.values)) if lines.places is None else lines.places
         if lines.bars:
-            bar = go.Bar(
-                x=x, y=each.values, name=safe(each.name), marker={"color": each.color}, hovertemplate="%{y:.3f}"
+            colors = [ORANGE if at == lines.selected else each.color for at in range(len(each.values))]
+            drawn.add_trace(
+                go.Bar(x=x, y=each.values, name=safe(each.name), marker={"color": colors}, hovertemplate="%{y:.3f}")
             )
-            drawn.add_trace(bar)
             continue
         drawn.add_trace(
             go.Scatter(

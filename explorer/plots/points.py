@@ -24,6 +24,8 @@ class Points:
     faint: Sequence[int] = ()
     diagonal: bool = False
     """Whether the line y = x is drawn, and both axes are alike."""
+    vectors: bool = False
+    """Whether each point ends a line from the origin, and both axes have one scale."""
     x_ticks: Sequence[tuple[float, str]] | None = None
     """Where x is no number: places and their names."""
     band: tuple[float, float] | None = None
@@ -34,6 +36,9 @@ class Points:
     def ranges(self) -> tuple[tuple[float, float], tuple[float, float]]:
         """Limits of x and y, with some room; equal where there is a diagonal."""
         x, y = spread(self.x), spread(np.concatenate([self.y, self.band or ()]))
+        if self.vectors:
+            limit = max(map(abs, (*x, *y)))
+            return (-limit, limit), (-limit, limit)
         if self.diagonal:
             x = y = (min(x[0], y[0]), max(x[1], y[1]))
         if self.x_ticks is not None:
@@ -58,6 +63,10 @@ def to_plotly(points: Points) -> go.Figure:
         drawn.add_shape(
             type="line", x0=left, x1=right, y0=low, y1=high, line={"color": GREY, "width": 1, "dash": "dot"}
         )
+    if points.vectors:
+        for end_x, end_y in zip(points.x, points.y, strict=True):
+            drawn.add_shape(type="line", x0=0, y0=0, x1=end_x, y1=end_y, line={"color": BLUE, "width": 1.5})
+        drawn.update_yaxes(scaleanchor="x")
     colors = np.full(len(points.x), BLUE, dtype=object)
     colors[list(points.strong)], colors[list(points.faint)] = ORANGE, GREY
     texts = [safe(text).replace("\n", "<br>") for text in points.hovers]

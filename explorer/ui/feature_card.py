@@ -131,7 +131,7 @@ def example_html(each: Example, largest: float) -> str:
     for number, (token, act) in enumerate(zip(each.tokens, each.acts, strict=True)):
         shade = f"background:rgba(43,127,212,{0.12 + 0.7 * act / max(largest, 1e-9):.2f})" if act > 0 else ""
         tag = "b" if number == each.peak else "span"
-        parts.append(f"<{tag} style='{shade}' title='{act:.2f}'>{safe_html(token)}</{tag}>")
+        parts.append(f"<{tag} style='{shade}' title='{act:.2f}'>{safe_html(token)}</{tag}><wbr>")
     return f"<div class='ce-example'><span class='ce-dim'>{each.acts[each.peak]:.2f} </span>{''.join(parts)}</div>"
 
 
@@ -192,7 +192,7 @@ def tables(page: Opened, found: Dashboard | None) -> None:
         for number, cosine in found.neighbours[:8]:
             name = page.name(number)[:24]
             st.button(
-                plain_label(f"{name}  {cosine:.2f}"),
+                plain_label(f"{name} ({cosine:.2f})"),
                 key=f"neighbour_{number}",
                 type="tertiary",
                 **session.calling(open_the, page.dictionary.feature(number)),

@@ -26,7 +26,7 @@ LISTED = 8
 
 
 def graph_view(desk: Desk) -> None:
-    show_control(desk)
+    show_control(desk, options=("changed", "baseline"))
     known = graph_inputs(desk)
     jobs = {
         name: live_work(f"graph_{name}", (*known, stack), worker(desk, stack)) for name, stack in runs(desk).items()

@@ -12,7 +12,7 @@ from explorer.ui.data import data_menu
 from explorer.ui.feature_act import feature_actions
 from explorer.ui.feature_state import Opened, open_feature, open_the
 from explorer.ui.heatmap import heatmap
-from explorer.ui.html import grid, say
+from explorer.ui.html import plain_label, say
 from explorer.ui.show import shown_run
 from explorer.ui.terms import help_for
 
@@ -99,10 +99,22 @@ def at_token(page: Opened, acts: np.ndarray) -> None:
         help="The position is the one that the Prompt page reads; click a cell above to change it.",
     )
     say(f"{desk.tokens.texts[position]!r} at {position}: {int((row != 0).sum())} features fire.")
-    if order:
-        st.html(grid(["feature", "activation"], [[page.name(index), f"{row[index]:+.3f}"] for index in order]))
-    else:
+    with st.container(horizontal=True, key="at_token"):
+        for index in order:
+            feature = page.dictionary.feature(index)
+            st.button(
+                plain_label(f"{page.name(index)[:32]} ({row[index]:.2f})"),
+                key=f"at_token_{index}",
+                type="tertiary",
+                **session.calling(show_the, feature),
+            )
+    if not order:
         st.caption("None fires here.")
+
+
+def show_the(feature: Feature) -> None:
+    """Open a feature beside the map."""
+    session.update(feature=str(feature), dictionary=feature.place)
 
 
 def open_panel(page: Opened, acts: np.ndarray) -> None:

@@ -2,6 +2,9 @@
 // textContent.  Keys: arrows walk, e walks the edges of a node, Enter opens, g held while clicking groups, / finds, 0 fits, Escape clears.
 
 const MANY = 1200;
+// So many edges hide each other: the weak ones are drawn faintly.
+const CROWDED = 250;
+const TALLEST = 2.2;
 
 function styles(root) {
   const css = getComputedStyle(root), read = (name) => css.getPropertyValue(name).trim();
@@ -14,7 +17,7 @@ function styles(root) {
     { selector: "node.row", style: { "background-opacity": 0, color: text, "text-opacity": 0.55, "font-size": 11, events: "no", width: 1, height: 1, "text-halign": "left" } },
     { selector: "node.column", style: { "background-opacity": 0, color: text, "text-opacity": 0.7, "font-size": 10, events: "no", width: 1, height: 1 } },
     { selector: ":parent", style: { "background-color": text, "background-opacity": 0.05, "border-width": 1.5, "border-style": "dashed", "border-color": text, "border-opacity": 0.5, color: text, "text-valign": "top", "font-size": 11, padding: 10, shape: "round-rectangle" } },
-    { selector: "edge", style: { width: "data(width)", "line-color": "data(color)", "target-arrow-color": "data(color)", "target-arrow-shape": "triangle", "arrow-scale": 0.7, "curve-style": root.state.many ? "straight" : "bezier", "control-point-step-size": 14, opacity: 0.55 } },
+    { selector: "edge", style: { width: "data(width)", "line-color": "data(color)", "target-arrow-color": "data(color)", "target-arrow-shape": "triangle", "arrow-scale": 0.7, "curve-style": root.state.many ? "straight" : "bezier", "control-point-step-size": 14, opacity: root.state.spec.edges.length > CROWDED ? "mapData(width, 0.8, 7, 0.16, 0.8)" : 0.55 } },
     { selector: "edge[kind = 'q']", style: { "line-style": "dashed", "line-dash-pattern": [7, 4] } },
     { selector: "edge[kind = 'k']", style: { "line-style": "dashed", "line-dash-pattern": [2, 4] } },
     { selector: "edge[kind = 'inside']", style: { "target-arrow-shape": "none", opacity: 0.35, "line-style": "solid", events: "no" } },
@@ -32,16 +35,25 @@ function styles(root) {
   ];
 }
 
-function elements(spec) {
-  const left = Math.min(0, ...spec.nodes.map((node) => node.x)) - 46, low = Math.max(0, ...spec.nodes.map((node) => node.y)) + 44;
+// By how much rows are drawn further apart than laid out, so that a wide picture fills a window that is less wide.
+function stretch(root) {
+  const { nodes } = root.state.spec, host = root.querySelector(".ce-graph-host");
+  const [wide, high] = ["x", "y"].map((axis) => Math.max(...nodes.map((node) => node[axis])) - Math.min(...nodes.map((node) => node[axis])));
+  const wanted = ((host.clientHeight / host.clientWidth) * wide) / high;
+  return Number.isFinite(wanted) ? Math.min(TALLEST, Math.max(1, wanted)) : 1;
+}
+
+function elements(root) {
+  const { spec } = root.state, tall = stretch(root);
+  const left = Math.min(0, ...spec.nodes.map((node) => node.x)) - 46, low = tall * Math.max(0, ...spec.nodes.map((node) => node.y)) + 44;
   const wide = (node) => Math.max(node.size, 6.4 * node.label.length + 12);
   return [
     ...Object.entries(spec.groups).map(([id, label]) => ({ group: "nodes", data: { id: `:${id}`, label, width: 1, height: 1, color: "#888" } })),
     ...spec.nodes.map((node) => ({
-      group: "nodes", classes: node.marked ? "marked" : "", position: { x: node.x, y: node.y },
+      group: "nodes", classes: node.marked ? "marked" : "", position: { x: node.x, y: tall * node.y },
       data: { id: node.id, label: node.label, color: node.color, width: node.shape ? node.size : node.small ? Math.max(30, wide(node) - 8) : wide(node), height: node.shape ? node.size : node.small ? 16 : 24, ...(node.shape ? { shape: node.shape } : {}), small: node.small, parent: node.parent ? `:${node.parent}` : undefined, ...(node.ring ? { ring: node.ring } : {}) },
     })),
-    ...spec.rows.map(([y, label]) => ({ group: "nodes", classes: "row", selectable: false, data: { id: `row ${label}`, label, width: 1, height: 1, color: "#888" }, position: { x: left, y } })),
+    ...spec.rows.map(([y, label]) => ({ group: "nodes", classes: "row", selectable: false, data: { id: `row ${label}`, label, width: 1, height: 1, color: "#888" }, position: { x: left, y: tall * y } })),
     ...spec.columns.map(([x, label]) => ({ group: "nodes", classes: "column", selectable: false, data: { id: `column ${label}`, label, width: 1, height: 1, color: "#888" }, position: { x, y: low } })),
     ...spec.edges.map((edge) => ({ group: "edges", classes: edge.marked ? "marked" : "", data: { id: edge.id, source: edge.source, target: edge.target, width: edge.width, color: edge.color, kind: edge.kind } })),
   ];
@@ -60,7 +72,7 @@ function update(root) {
   if (root.state.drawn !== spec.signature) {
     cy.batch(() => {
       cy.elements().remove();
-      cy.add(elements(spec));
+      cy.add(elements(root));
     });
     root.state.hovers = new Map([...spec.nodes, ...spec.edges].map((each) => [each.id, each]));
     root.state.drawn = spec.signature;

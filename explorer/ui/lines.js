@@ -1,5 +1,6 @@
 // A line chart on a canvas, updated in place.  Texts are only ever drawn or set through textContent.
 
+const MARKED = "#e07b00";
 const PAD = { left: 52, right: 10, top: 30, bottom: 36 };
 
 function scales(spec, width) {
@@ -97,7 +98,10 @@ function paint(root, context, width) {
     const points = line.values.map((value, at) => [plot.x(at), plot.y(value)]);
     context.fillStyle = line.color;
     if (spec.bars) {
-      for (const [x, y] of points) context.fillRect(x - plot.bar / 2 + 0.5, y, Math.max(1, plot.bar - 1), plot.y(spec.low) - y);
+      points.forEach(([x, y], at) => {
+        context.fillStyle = at === spec.selected ? MARKED : line.color;
+        context.fillRect(x - plot.bar / 2 + 0.5, y, Math.max(1, plot.bar - 1), plot.y(spec.low) - y);
+      });
       continue;
     }
     stroke(context, line, points);

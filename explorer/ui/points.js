@@ -5,6 +5,7 @@ const NEAR = 12;
 
 function scales(spec, width) {
   const plot = { left: PAD.left, top: PAD.top, width: width - PAD.left - PAD.right, height: spec.height - PAD.top - PAD.bottom };
+  if (spec.vectors && plot.width > plot.height) [plot.left, plot.width] = [plot.left + (plot.width - plot.height) / 2, plot.height];
   return {
     ...plot,
     x: (value) => plot.left + (plot.width * (value - spec.left)) / (spec.right - spec.left),
@@ -56,6 +57,13 @@ function paint(root, context, width) {
     context.stroke();
     context.setLineDash([]);
   }
+  if (spec.vectors) spec.x.forEach((x, index) => {
+    [context.strokeStyle, context.lineWidth, context.globalAlpha] = [spec.colors[index], 2, 0.6];
+    context.beginPath();
+    context.moveTo(plot.x(0), plot.y(0));
+    context.lineTo(plot.x(x), plot.y(spec.y[index]));
+    context.stroke();
+  });
   context.globalAlpha = 0.75;
   spec.x.forEach((x, index) => {
     if (!spec.there[index]) return;

@@ -39,6 +39,7 @@ def point_chart(shown: Points, key: str, on_click: Callable[[int], None] | None 
         "yTitle": shown.y_title,
         "title": shown.title,
         "diagonal": shown.diagonal,
+        "vectors": shown.vectors,
         "band": None if shown.band is None else list(shown.band),
         "height": shown.height,
     }

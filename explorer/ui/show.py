@@ -9,15 +9,16 @@ from explorer.ui.desk import Desk
 from explorer.ui.state import Show
 
 
-def show_control(desk: Desk, changed: bool | None = None) -> None:
+def show_control(desk: Desk, changed: bool | None = None, options: tuple[Show, ...] = get_args(Show)) -> None:
     """The choice; without an intervention at work there is nothing to choose."""
     st.segmented_control(
         "Show",
-        get_args(Show),
+        options,
         required=True,
         disabled=not (desk.changed if changed is None else changed),
-        help="The run under the interventions, the run without them, or changed − baseline (orange: less, blue: more).",
-        **session.bound("show", desk.bench.show),
+        help="The run under the interventions, the run without them"
+        + (", or changed − baseline (orange: less, blue: more)." if "difference" in options else "."),
+        **session.bound("show", desk.bench.show if desk.bench.show in options else options[0]),
     )
 
 

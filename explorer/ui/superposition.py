@@ -139,12 +139,13 @@ def packed(recipe: ToyRecipe, toy: Toy | None, frames: list[tuple[int, np.ndarra
 def directions(view: Toy) -> None:
     st.markdown(
         "**Features in two dimensions**",
-        help="Each point is a column of W: where a feature points, and how strongly it is represented.",
+        help="Each line is a column of W: where a feature points, and how strongly it is represented.",
     )
     hovers = [f"feature {number}\nnorm {norm:.2f}" for number, norm in enumerate(view.norms)]
     faint = [number for number, norm in enumerate(view.norms) if norm < 0.5]
     x, y = (row.astype(float) for row in view.W)
-    point_chart(Points(x, y, hovers, "first dimension", "second dimension", faint=faint, height=360), "toy_directions")
+    shown = Points(x, y, hovers, "first dimension", "second dimension", faint=faint, vectors=True, height=360)
+    point_chart(shown, "toy_directions")
 
 
 def bars(view: Toy) -> None:

@@ -14,6 +14,8 @@ from explorer.features.steering import dose_response
 from explorer.features.superposition import Toy, ToyRecipe
 from explorer.plots import feature_figures as figures
 from explorer.plots.lines import to_plotly as lines_to_plotly
+from explorer.plots.points import Points
+from explorer.plots.points import to_plotly as points_to_plotly
 from tests.features.dictionaries import added
 
 PROMPT = "The capital of France is"
@@ -102,3 +104,10 @@ def test_densities_are_counted_in_half_decades_and_one_is_marked() -> None:
     assert shown.places is not None and shown.places[7] == -2.75 and shown.bars
     drawn = lines_to_plotly(shown).data[0]
     assert drawn.type == "bar" and list(drawn.x) == shown.places.tolist()
+
+
+def test_vectors_begin_at_the_origin_and_have_one_scale() -> None:
+    shown = Points(np.array([3.0, -1.0]), np.array([0.5, 1.0]), ["a", "b"], "x", "y", vectors=True)
+    assert shown.ranges[0] == shown.ranges[1] and shown.ranges[0][0] == -shown.ranges[0][1] < -3
+    drawn = points_to_plotly(shown)
+    assert [(line.x0, line.y0, line.x1, line.y1) for line in drawn.layout.shapes] == [(0, 0, 3, 0.5), (0, 0, -1, 1)]

@@ -1,7 +1,8 @@
 """Dictionaries of the model: their cards, adding and training one, and the index of a text."""
 
+import hashlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from explorer.models.info import Progress
 from explorer.plots import feature_figures as plots
 from explorer.plots.lines import Lines, Series, limits
 from explorer.plots.theme import BLUE
-from explorer.training.dictionary import dictionary_recipe, train_dictionary
+from explorer.training.dictionary import dictionary_recipe, thinned, train_dictionary
 from explorer.training.dictionary_card import CARD_ROWS, in_words
 from explorer.ui import session
 from explorer.ui.desk import Desk, message
@@ -83,14 +84,14 @@ def show_card(card: dict[str, Any]) -> None:
             f"{card['architecture']}, k {card['k']:g}; trained on {card['source']}; {card['steps']:,} steps of {card['batch']:,} tokens, {card['cpu_minutes']} CPU-minutes; measured on {own['tokens']:,} tokens."
         )
     with right:
-        losses = np.array(card["losses"])
-        series = [Series("loss", np.log10(np.maximum(losses, 1e-9)), BLUE)]
-        line_chart(
-            Lines(series, "training, in equal stretches", "log10 of the squared error", *limits(series), height=230),
-            "loss_curve",
-            lambda at: None,
-        )
+        loss_curve(card["losses"], "loss_curve")
         line_chart(plots.density_bars(np.array(own["densities"])), "card_densities", lambda at: None)
+
+
+def loss_curve(losses: Sequence[float], key: str) -> None:
+    series = [Series("loss", np.log10(np.maximum(losses, 1e-9)), BLUE)]
+    shown = Lines(series, "training, in equal stretches", "log10 of the squared error", *limits(series), height=230)
+    line_chart(shown, key, lambda at: None)
 
 
 def add_panel(model: Model) -> None:
@@ -124,7 +125,8 @@ def train_panel(model: Model) -> None:
             width=170,
             help="L2.resid_post, L2.transcoder, L0.attn_out, …",
         )
-        features = int(st.number_input("Features", 8, 100_000, 512, key="train_features", width=120))
+        usual = dictionary_recipe(model, f"L{model.info.n_layers // 2}.resid_post").features
+        features = int(st.number_input("Features", 8, 100_000, usual, key="train_features", width=120))
         tokens = int(st.number_input("Tokens", 5_000, 10_000_000, 200_000, key="train_tokens", width=140))
         steps = int(st.number_input("Steps", 10, 100_000, 500, key="train_steps", width=110))
     text = uploaded("train_text")
@@ -133,9 +135,21 @@ def train_panel(model: Model) -> None:
     except ExplorerError as error:
         st.text(str(error))
         return
+    so_far: dict[str, list[float]] = st.session_state.setdefault("_training_losses", {})
+
+    def work(show: Progress, cancelled: Callable[[], bool]) -> Dictionary:
+        so_far.clear()
+        return train_dictionary(
+            model, recipe, text=text, progress=stopping(show, cancelled),
+            watch=lambda losses, dead: so_far.update(losses=losses),
+        )  # fmt: skip
+
+    def meanwhile() -> None:
+        if len(losses := so_far.get("losses", [])) > 1:
+            loss_curve(thinned(losses), "losses_so_far")
+
     found: Any = on_request(
-        "train_dictionary", "Train", (model.identity, recipe, str(text)),
-        lambda show, cancelled: train_dictionary(model, recipe, text=text, progress=stopping(show, cancelled)),
+        "train_dictionary", "Train", (model.identity, recipe, str(text)), work, meanwhile=meanwhile,
         help="Runs the text through the model, trains the dictionary and one on shuffled weights for comparison, and measures both. Cancelled or interrupted, it goes on where it was when started again.",
     )  # fmt: skip
     if found is not None:
@@ -178,9 +192,12 @@ def uploaded(key: str) -> Path | None:
     )
     if file is None:
         return None
-    folder = Path(st.session_state.setdefault("_text_folder", tempfile.mkdtemp(prefix="circuit-explorer-")))
-    path = folder / f"{key}.txt"
-    path.write_bytes(file.getvalue())
+    home = Path(st.session_state.setdefault("_text_folder", tempfile.mkdtemp(prefix="circuit-explorer-")))
+    content = file.getvalue()
+    folder = home / hashlib.sha256(content).hexdigest()[:16]  # another text of the same name is another input
+    folder.mkdir(exist_ok=True)
+    path = folder / (Path(file.name).name[:80] or "text")
+    path.write_bytes(content)
     return path
 
 

@@ -65,10 +65,20 @@ class Job:
         return f"about {spent * (1 - self.fraction) / self.fraction:.0f} s left" if self.fraction > 0.02 else "…"
 
 
-def on_request(key: str, label: str, inputs: object, work: Work, *, help: str = "", stale: str = "") -> Any:
+def on_request(
+    key: str,
+    label: str,
+    inputs: object,
+    work: Work,
+    *,
+    help: str = "",
+    stale: str = "",
+    meanwhile: Callable[[], None] | None = None,
+) -> Any:
     """The result for `inputs`, once the button was pressed; else None.
 
-    A result of other inputs is not shown; `stale` says that there is one (in a sentence), so that nobody misses it.
+    A result of other inputs is not shown; `stale` says that there is one (in a sentence), so that nobody misses it.  `meanwhile`
+    draws what the work has found so far, below its progress.
     """
     jobs: dict[object, Job] = st.session_state.setdefault(f"_jobs_{key}", {})
     job = jobs.get(inputs)
@@ -89,7 +99,7 @@ def on_request(key: str, label: str, inputs: object, work: Work, *, help: str = 
             args=(jobs, inputs, work),
         )
         return None
-    watch(key, job)
+    watch(key, job, meanwhile)
     return None
 
 
@@ -106,7 +116,7 @@ def start(jobs: dict[object, Job], inputs: object, work: Work) -> None:
     threading.Thread(target=job.run, args=(work,), daemon=True).start()
 
 
-def watch(key: str, job: Job) -> None:
+def watch(key: str, job: Job, meanwhile: Callable[[], None] | None = None) -> None:
     """Progress, time left and cancel, twice a second until the work is done."""
 
     @st.fragment(run_every=0.4)
@@ -116,5 +126,7 @@ def watch(key: str, job: Job) -> None:
         with st.container(horizontal=True, vertical_alignment="center", key=f"{key}_progress"):
             st.progress(min(1.0, job.fraction), f"{job.stage}, {job.left}")
             st.button("Cancel", key=f"{key}_cancel", on_click=job.stop.set)
+        if meanwhile is not None:
+            meanwhile()
 
     progress()

@@ -105,3 +105,19 @@ def test_pages_fit_their_window(fresh, url, theme: str, width: int) -> None:
         page = fresh(url + path, wait_for="h2", color_scheme=theme, viewport={"width": width, "height": 1000})
         settle(page)
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_a_dictionary_is_trained_and_its_loss_is_drawn_meanwhile(visit) -> None:
+    page = visit("/features?model=small-world-nano&clean=Hello&feature_view=Dictionaries", wait_for="h2")
+    expect(page.locator(".stMain")).to_contain_text("has no dictionary yet")
+    for name, value in (("Site", "L1.resid_post"), ("Features", "64"), ("Tokens", "20000"), ("Steps", "400")):
+        field = page.get_by_label(name, exact=True).first
+        field.fill(value)
+        field.press("Enter")
+        settle(page)
+    press(page, "Train")
+    page.wait_for_selector(".st-key-losses_so_far canvas[data-plot]", timeout=60_000)
+    expect(page.locator(".st-key-train_dictionary_progress")).to_contain_text("of features dead")
+    expect(page.locator(".stMain")).to_contain_text("Trained L1.resid_post: its card is above.", timeout=180_000)
+    page.wait_for_selector(".st-key-card_densities canvas[data-plot]")
+    expect(page.locator(".stMain")).to_contain_text("CE recovered, against zero")

@@ -153,8 +153,7 @@ def train_panel(model: Model) -> None:
         help="Runs the text through the model, trains the dictionary and one on shuffled weights for comparison, and measures both. Cancelled or interrupted, it goes on where it was when started again.",
     )  # fmt: skip
     if found is not None:
-        st.success(f"Trained {found.place}: its card is above.", icon=":material/check:")
-        show_card(found.card)
+        st.success(f"Trained {found.place}: choose it above to see its card.", icon=":material/check:")
 
 
 def built(

@@ -62,7 +62,7 @@ def watch(url: str) -> Iterator[Callable[[Page], Page]]:
     assert troubles == []
     for page in pages:
         if not page.is_closed():
-            assert page.locator("[data-testid=stException]").count() == 0
+            assert page.locator("[data-testid=stException]").all_inner_texts() == []
 
 
 @pytest.fixture

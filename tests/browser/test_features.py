@@ -118,6 +118,19 @@ def test_a_dictionary_is_trained_and_its_loss_is_drawn_meanwhile(visit) -> None:
     press(page, "Train")
     page.wait_for_selector(".st-key-losses_so_far canvas[data-plot]", timeout=60_000)
     expect(page.locator(".st-key-train_dictionary_progress")).to_contain_text("of features dead")
-    expect(page.locator(".stMain")).to_contain_text("Trained L1.resid_post: its card is above.", timeout=180_000)
+    expect(page.locator(".stMain")).to_contain_text("Trained L1.resid_post: choose it above", timeout=180_000)
     page.wait_for_selector(".st-key-card_densities canvas[data-plot]")
     expect(page.locator(".stMain")).to_contain_text("CE recovered, against zero")
+
+    said = []
+    for times in (200, 400):  # two texts of one name
+        files = page.locator("[class*='st-key-index_text'] input[type=file]")
+        files.set_input_files(
+            {"name": "story.txt", "mimeType": "text/plain", "buffer": b"Tom gave a book to Mary. " * times}
+        )
+        settle(page)
+        press(page, "Build the index")
+        line = page.get_by_text(re.compile(r"[\d,]+ tokens of story\.txt")).first
+        expect(line).to_be_visible(timeout=60_000)
+        said.append(line.inner_text())
+    assert said[0] != said[1]

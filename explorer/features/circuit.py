@@ -117,6 +117,8 @@ def feature_effects(
     dictionaries = sorted((model.dictionary(place) for place in chosen), key=lambda each: each.layer)
     if any(each.kind != "resid_post" for each in dictionaries):
         raise DictionaryError("Feature circuits are of dictionaries on resid_post.")
+    if len({each.layer for each in dictionaries}) < len(dictionaries):
+        raise DictionaryError(f"A feature circuit takes one dictionary a layer; got {', '.join(chosen)}.")
     found = contrasts(model, pairs, interventions, bos)
     passes = []
     for number, each in enumerate(found):

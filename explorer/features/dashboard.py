@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from explorer.core.errors import DictionaryError
 from explorer.core.provenance import Provenance
 from explorer.core.sites import Head, Kind
 from explorer.engine.backends import Engine
@@ -203,14 +204,17 @@ def written_by(
 ) -> tuple[tuple[str, float], ...]:
     """What embedding, heads and MLPs add to the pre-activation at the strongest place: their writes times the encoder.
 
-    Only where a stream or a transcoder is read, whose norm is held at its scale there.
+    Only where a stream or a transcoder is read, whose norm is held at its scale there, and pre-activations are linear in it.
     """
     if not len(places) or not isinstance(model.runtime, Engine) or dictionary.kind not in (*STREAMS, "transcoder"):
+        return ()
+    try:
+        weight = dictionary.linear[0][:, feature]
+    except DictionaryError:
         return ()
     row, column = divmod(int(places[values.argmax()]), index.row)
     rows = torch.from_numpy(index.tokens[row : row + 1, : column + 1].astype(np.int64))
     parts = writes_at(model, model.runtime.decoder, dictionary, rows)
-    weight = dictionary.linear[0][:, feature]
     found = {
         name: float(reads(model.runtime.decoder, dictionary, write, parts["stream"]) @ weight)
         for name, write in parts.items()

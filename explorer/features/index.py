@@ -31,7 +31,7 @@ from explorer.core.errors import DictionaryError
 from explorer.engine.model import Model
 from explorer.engine.places import stretches, usable
 from explorer.engine.sweep import never
-from explorer.models.cache import data_directory
+from explorer.models.cache import alone, data_directory
 from explorer.models.dictionary import Dictionary
 from explorer.models.dictionary_files import text_of
 from explorer.models.info import Progress
@@ -191,6 +191,20 @@ def feature_index(
         "features": dictionary.n_features,
     }
     about |= {"text": text_digest(text), "wanted": tokens, "seed": seed, "row": min(96, model.info.n_ctx)}
+    with alone(folder, tell, cancelled) as ours:
+        return build(model, dictionary, folder, about, text, tell, cancelled) if ours else None
+
+
+def build(
+    model: Model,
+    dictionary: Dictionary,
+    folder: Path,
+    about: dict[str, Any],
+    text: Path | None,
+    tell: Progress,
+    cancelled: Callable[[], bool],
+) -> FeatureIndex | None:
+    """The shards that are missing, then the whole index; None if cancelled."""
     rows, about = begun(model, folder, about, text, tell)
     per_shard = SHARD_TOKENS // about["row"]
     todo = [number for number in range(-(-len(rows) // per_shard)) if not (folder / shard_name(number)).is_file()]

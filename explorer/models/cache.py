@@ -1,9 +1,15 @@
 """Where files of this machine live: converted weights, which can be made again, and what users keep."""
 
+import hashlib
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from platformdirs import user_cache_path, user_data_path
+
+from explorer.models.info import Progress
 
 
 def cache_directory() -> Path:
@@ -16,3 +22,23 @@ def data_directory() -> Path:
     """`$CIRCUIT_EXPLORER_DATA`, or the platform's data directory: presets, history, and lenses that were trained here."""
     chosen = os.environ.get("CIRCUIT_EXPLORER_DATA")
     return Path(chosen) if chosen else user_data_path("circuit-explorer")
+
+
+@contextmanager
+def alone(folder: Path, tell: Progress, cancelled: Callable[[], bool] = lambda: False) -> Iterator[bool]:
+    """Work in a folder while nobody else does, in this process or another; False if cancelled while waiting for its turn."""
+    locks = data_directory() / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(locks / f"{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]}.lock")
+    while not lock.is_locked:
+        try:
+            lock.acquire(timeout=0.3)
+        except Timeout:
+            tell(0.0, "Waiting: the same work is under way elsewhere")
+            if cancelled():
+                yield False
+                return
+    try:
+        yield True
+    finally:
+        lock.release()

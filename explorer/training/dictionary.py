@@ -27,6 +27,7 @@ from explorer.core.sites import place_name
 from explorer.engine.backends import Engine
 from explorer.engine.model import Model
 from explorer.engine.places import places_of, stretches, usable
+from explorer.models.cache import alone
 from explorer.models.decoder import Block, Decoder, Linear
 from explorer.models.dictionary import Dictionary, heads_end_to_end, width_of
 from explorer.models.dictionary_files import own_folder, parse_place, read_dictionary, write_text
@@ -129,9 +130,23 @@ def train_dictionary(
     if isinstance(recipe, str):
         recipe = dictionary_recipe(model, recipe, **chosen)
     folder = folder or own_folder(model.info) / recipe.place
+    tell = progress or (lambda fraction, stage: None)
+    with alone(folder, tell):
+        return trained_alone(model, recipe, folder, text, tell, watch, random_baseline)
+
+
+def trained_alone(
+    model: Model,
+    recipe: DictionaryRecipe,
+    folder: Path,
+    text: Path | None,
+    tell: Progress,
+    watch: Callable[[list[float], float], None] | None,
+    random_baseline: bool,
+) -> Dictionary:
+    """The stages, each from what lies in the work folder."""
     work = folder / f"{WORK}-{recipe.digest[:8]}{text_digest(text)[:8]}"
     work.mkdir(parents=True, exist_ok=True)
-    tell = progress or (lambda fraction, stage: None)
     source, rows = text_rows(model, recipe, text, work, tell)
     held = rows[-max(1, len(rows) // HELD_OUT) :]
     rows = rows[: len(rows) - len(held)]
@@ -143,15 +158,18 @@ def train_dictionary(
         "losses": thinned(trained.losses),
         "cpu_minutes": round(trained.cpu_seconds / 60, 1),
     }
-    write_stage(model, recipe, trained, folder)
-    found = read_dictionary(folder, model.info, parse_place(recipe.place)[2])
+    finished = work / "model"
+    write_stage(model, recipe, trained, finished)
+    found = read_dictionary(finished, model.info, parse_place(recipe.place)[2])
     compared = None
     if base is not None:
         write_stage(model, recipe, base, work / "random")
         compared = replace(read_dictionary(work / "random", model.info), card={})
     card = measure_dictionary(model, found, held, recipe, record, compared, shuffled_engine(model, recipe.seed), tell)
-    write_dictionary_card(card, folder)
-    write_text(held[:KEPT_ROWS], source, folder)
+    write_dictionary_card(card, finished)
+    write_text(held[:KEPT_ROWS], source, finished)
+    for path in finished.iterdir():  # only now: weights never lie beside another training's card
+        path.replace(folder / path.name)
     for left in folder.glob(f"{WORK}-*"):
         shutil.rmtree(left)
     return read_dictionary(folder, model.info, found.name)

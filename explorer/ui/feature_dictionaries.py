@@ -24,10 +24,9 @@ from explorer.ui import session
 from explorer.ui.desk import Desk, message
 from explorer.ui.html import grid, say
 from explorer.ui.lines import line_chart
-from explorer.ui.on_request import on_request
+from explorer.ui.on_request import STOPPED, StoppedError, on_request, stopping
 from explorer.ui.terms import help_for
 
-STOPPED = "Cancelled. What was done so far is kept; start it again to go on."
 TOKENS = (20_000, 50_000, 200_000, 1_000_000)
 
 
@@ -164,21 +163,6 @@ def built(
     if found is None:
         raise StoppedError(STOPPED)
     return found
-
-
-def stopping(show: Any, cancelled: Any) -> Any:
-    """Progress that stops the work when it was cancelled; what is on disk stays."""
-
-    def tell(fraction: float, stage: str) -> None:
-        show(fraction, stage)
-        if cancelled():
-            raise StoppedError(STOPPED)
-
-    return tell
-
-
-class StoppedError(ExplorerError):
-    """Work that the user stopped."""
 
 
 def uploaded(key: str) -> Path | None:

@@ -18,7 +18,7 @@ from explorer.ui.feature_state import all_labels, graph_inputs, graph_of, open_t
 from explorer.ui.graph import graph_chart
 from explorer.ui.html import grid, say
 from explorer.ui.live_work import live_work, under_way
-from explorer.ui.on_request import on_request
+from explorer.ui.on_request import on_request, stopping
 from explorer.ui.show import show_control, shown_run
 from explorer.ui.terms import help_for
 
@@ -80,7 +80,7 @@ def runs(desk: Desk) -> dict[str, tuple[Any, ...]]:
 
 
 def worker(desk: Desk, stack: tuple[Any, ...]) -> Any:
-    return lambda show, cancelled: graph_of(desk, stack, show)
+    return lambda show, cancelled: graph_of(desk, stack, stopping(show, cancelled))
 
 
 def headline(graphs: dict[str, AttributionGraph], shown: Shown, desk: Desk) -> None:
@@ -241,7 +241,7 @@ def check_panel(desk: Desk, graph: AttributionGraph, known: tuple[object, ...]) 
     stack = desk.stack if graph.provenance.interventions else ()
     found: GraphCheck | None = on_request(
         "graph_check", "Check the strongest features", (*known, stack),
-        lambda show, cancelled: check_graph(desk.model, graph, desk.tokens.text, interventions=stack, bos=desk.bench.bos, progress=show),
+        lambda show, cancelled: check_graph(desk.model, graph, desk.tokens.text, interventions=stack, bos=desk.bench.bos, progress=stopping(show, cancelled)),
         help="Scales each of the 12 features of most influence by 0, −1 and 2 in the model itself, and compares the change of the likeliest token's logit.",
     )  # fmt: skip
     if found is None:

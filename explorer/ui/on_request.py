@@ -23,6 +23,9 @@ QUICK = 0.2
 """Seconds within which work is done without showing progress."""
 
 
+STOPPED = "Cancelled. What was done so far is kept; start it again to go on."
+
+
 Work = Callable[[Progress, Callable[[], bool]], Any]
 """Work that tells its progress, and stops early where it is told to."""
 
@@ -101,6 +104,21 @@ def on_request(
         return None
     watch(key, job, meanwhile)
     return None
+
+
+class StoppedError(ExplorerError):
+    """Work that the user stopped."""
+
+
+def stopping(show: Progress, cancelled: Callable[[], bool]) -> Progress:
+    """Progress that stops the work when it was cancelled; what is on disk stays."""
+
+    def tell(fraction: float, stage: str) -> None:
+        show(fraction, stage)
+        if cancelled():
+            raise StoppedError(STOPPED)
+
+    return tell
 
 
 def finished(key: str) -> list[tuple[Any, Any]]:

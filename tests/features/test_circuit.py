@@ -70,3 +70,10 @@ def test_a_lossless_dictionary_leaves_no_error(tiny_models, tmp_path: Path) -> N
 def test_a_model_without_dictionaries_says_how_to_train_one(tiny_models) -> None:
     with pytest.raises(DictionaryError, match="train-sae"):
         feature_effects(tiny_models["gpt2"], PAIR)
+
+
+def test_two_dictionaries_of_a_layer_are_refused(tiny_models, tmp_path: Path) -> None:
+    model = tiny_models["gpt2"]
+    with_dictionaries(model, tmp_path, "relu", (0,))
+    with pytest.raises(DictionaryError, match=r"one dictionary a layer; got L0\.resid_post, L0\.resid_post"):
+        feature_effects(model, PAIR, ("L0.resid_post", "L0.resid_post"))

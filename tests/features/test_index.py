@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import pairwise
 from pathlib import Path
@@ -31,6 +32,7 @@ from explorer.features.index import feature_index, index_folder, open_index
 from explorer.features.labels import Label, Labels
 from explorer.features.maximise import maximise
 from explorer.features.steering import dose_response
+from explorer.models.cache import alone
 from explorer.models.dictionary_files import add_dictionary
 from explorer.training.texts import rows_from_file
 from tests.features.dictionaries import added, make
@@ -206,6 +208,34 @@ def test_a_feature_that_never_fires_has_a_dashboard_that_says_so(indexed) -> Non
     assert found.examples == () and found.largest == 0 and found.top_tokens == ()
     with pytest.raises(DescriptionError, match="too few to describe"):
         describe_feature(model, index, silent)
+
+
+@pytest.mark.parametrize("kind", ["gated", "layer_norm"])
+def test_a_dictionary_that_is_not_linear_has_a_dashboard_without_writers(
+    kind: str, tiny_models, tmp_path: Path, text: Path
+) -> None:
+    model = tiny_models["llama"]
+    index = feature_index(model, added(model, tmp_path / "sae", kind, 1, "resid_post").place, text=text, tokens=3000)
+    found = feature_dashboard(model, index, int(index.totals["count"].argmax()))
+    assert found.examples and found.logits.promoted and found.read_by and not found.written_by
+
+
+def test_two_who_build_one_index_wait_for_each_other(tiny_models, tmp_path: Path, text: Path) -> None:
+    model = tiny_models["gpt2"]
+    place = added(model, tmp_path / "sae", "relu", 1, "resid_post").place
+    folder = tmp_path / "index"
+    said: list[str] = []
+    with alone(folder, lambda fraction, stage: None):
+        asked = iter([False, True])
+        stopped = feature_index(
+            model, place, text=text, tokens=3000, folder=folder,
+            progress=lambda fraction, stage: said.append(stage), cancelled=lambda: next(asked),
+        )  # fmt: skip
+    assert stopped is None and said and all("elsewhere" in stage for stage in said) and not folder.exists()
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda _: feature_index(model, place, text=text, tokens=3000, folder=folder), range(4)))
+    counts = [found.totals["count"].tolist() for found in made]
+    assert counts == [counts[0]] * 4 and not (folder / "shard.new").exists()
 
 
 def test_rules_find_a_planted_token_and_shuffled_ones_do_not(tiny_models) -> None:

@@ -4,7 +4,6 @@ A sweep is one run for each of many cells, in which one activation takes its val
 Prompts are grouped by length, so nothing is padded; each forward pass takes as many cells as the memory budget allows.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,9 +17,10 @@ from torch import Tensor
 from explorer.core.errors import InterventionError, PairError, SiteError
 from explorer.core.sites import Kind
 from explorer.engine.backends import Engine
-from explorer.engine.edits import AnyEdit, EdgeEdit, Tape
+from explorer.engine.edits import AnyEdit, EdgeEdit
 from explorer.engine.interventions import Stack, uses_own_values
 from explorer.engine.model import Model
+from explorer.engine.timing import seconds_of_a_run
 from explorer.engine.variants import Cell
 from explorer.models.decoder import Decoder
 from explorer.prompts.pairs import check_aligned
@@ -122,18 +122,11 @@ class SweepPlan:
     def cost(self) -> Cost:
         """Forward passes, seconds and bytes; times one forward pass."""
         forwards = sum(self.work(group) for group in self.groups)
-        seconds = forwards * self.seconds_of_one() * (BATCH_GAIN if self.decoder is not None else 1)
+        seconds = (
+            forwards * seconds_of_a_run(self.model, self.base[0].ids) * (BATCH_GAIN if self.decoder is not None else 1)
+        )
         peak = max(self.cached_bytes(group) + self.chunk_bytes(group) for group in self.groups)
         return Cost(forwards, seconds, peak, len(self.cells) * len(self.base))
-
-    def seconds_of_one(self) -> float:
-        """Seconds of one run of the first prompt: the better of two."""
-        times = []
-        for _ in range(2):
-            start = time.perf_counter()
-            self.model.runtime.run(self.model.batch(self.base[0].ids), Tape((), ()))
-            times.append(time.perf_counter() - start)
-        return min(times)
 
     def work(self, group: Group, cells: Sequence[Cell] | None = None) -> float:
         """Forward passes of a whole prompt that some cells (None: all, with the two cached runs) take."""

@@ -7,8 +7,7 @@ import json
 import os
 import sqlite3
 import uuid
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -19,7 +18,7 @@ from safetensors.numpy import load, save
 from explorer.core.errors import JobError
 from explorer.core.times import now
 from explorer.jobs.patching import Arrays
-from explorer.models.cache import data_directory
+from explorer.models.cache import data_directory, sqlite_file
 
 State = Literal["queued", "running", "done", "cancelled", "failed", "interrupted"]
 KEPT_JOBS = 50
@@ -73,21 +72,9 @@ class Store:
     def path(self) -> Path:
         return self.given or data_directory() / "jobs.sqlite"
 
-    @contextmanager
-    def opened(self) -> Iterator[sqlite3.Connection]:
+    def opened(self) -> AbstractContextManager[sqlite3.Connection]:
         """The file in a transaction; `JobError` where it cannot be read or written."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with closing(sqlite3.connect(self.path, timeout=20)) as connection:
-                connection.execute("pragma journal_mode=wal")
-                connection.executescript(TABLES)
-                with connection:
-                    yield connection
-        except (OSError, sqlite3.Error) as error:
-            raise JobError(
-                f"{self.path} cannot be used ({error}). Check that the disk has room and the folder can be written, or set "
-                "CIRCUIT_EXPLORER_DATA to another folder."
-            ) from error
+        return sqlite_file(self.path, TABLES, JobError)
 
     def add(self, title: str, model: str, spec: Any, pairs: int) -> str:
         """A new job, queued by this process; the oldest finished ones beyond `KEPT_JOBS` go."""

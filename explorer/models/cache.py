@@ -2,8 +2,9 @@
 
 import hashlib
 import os
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -42,3 +43,20 @@ def alone(folder: Path, tell: Progress, cancelled: Callable[[], bool] = lambda: 
         yield True
     finally:
         lock.release()
+
+
+@contextmanager
+def sqlite_file(path: Path, tables: str, error: type[Exception]) -> Iterator[sqlite3.Connection]:
+    """A small store in a transaction, made if it is not there; `error`, with advice, where it cannot be read or written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(path, timeout=20)) as connection:
+            connection.execute("pragma journal_mode=wal")
+            connection.executescript(tables)
+            with connection:
+                yield connection
+    except (OSError, sqlite3.Error) as problem:
+        raise error(
+            f"{path} cannot be used ({problem}). Check that the disk has room and the folder can be written, or set "
+            "CIRCUIT_EXPLORER_DATA to another folder."
+        ) from problem

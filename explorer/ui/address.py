@@ -28,15 +28,14 @@ from explorer.plots.patching_figures import EffectScale
 from explorer.prompts.tokens import Bos
 from explorer.ui.readers import (
     MAX_PLACES,
+    groups_reader,
     one_of,
     read_component,
     read_count,
     read_dictionary,
     read_edits,
     read_feature,
-    read_graph_groups,
     read_graph_node,
-    read_groups,
     read_head,
     read_heads,
     read_item,
@@ -54,7 +53,6 @@ from explorer.ui.readers import (
     read_text,
     shown,
     whole,
-    write_graph_groups,
     write_groups,
     write_labels,
 )
@@ -247,7 +245,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "circuit_threshold": lambda text: read_number(text, 0.0, 100.0),
     "circuit_target": whole(1, 999_999),
     "circuit_edits": read_edits,
-    "circuit_groups": read_groups,
+    "circuit_groups": groups_reader(lambda node: str(parse_sender(node))),
     "circuit_labels": read_labels,
     "circuit_notes": read_notes,
     "circuit_item": read_item,
@@ -261,7 +259,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "feature_find": read_text,
     "graph_share": whole(1, 100),
     "graph_node": read_graph_node,
-    "graph_groups": read_graph_groups,
+    "graph_groups": groups_reader(read_graph_node),
     "sender": lambda text: str(parse_sender(text)),
     "receivers": lambda text: tuple(str(parse_receiver(name)) for name in text.split(",")[:MAX_PLACES] if name),
     "path_mlps": one_of(Between),
@@ -285,6 +283,6 @@ LISTS = ("steps", "pinned", "noise_at", "collected", "circuit", "receivers", "ci
 WRITERS: dict[str, Callable[[Any], str]] = {name: lambda items: ",".join(map(str, items)) for name in LISTS} | {
     "circuit_groups": write_groups,
     "circuit_labels": write_labels,
-    "graph_groups": write_graph_groups,
+    "graph_groups": write_groups,
 }
 """How a choice is written, where `str` would not do."""

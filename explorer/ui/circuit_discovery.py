@@ -1,12 +1,10 @@
 """Finding a circuit from a page: known already, found at once, or asked for, with its cost, progress, cancel and resume."""
 
-import time
-
 import streamlit as st
 
 from explorer.circuits.discovery import Discovery, DiscoverySpec, write_spec
 from explorer.circuits.edge_scores import TITLES, EdgeScores, Method
-from explorer.engine.edits import Tape
+from explorer.engine.timing import seconds_of_a_run
 from explorer.jobs.store import Stored
 from explorer.ui import session
 from explorer.ui.circuit_state import FOUND, Chosen, known_scores, spec_of
@@ -38,23 +36,8 @@ def scores_of(desk: Desk, chosen: Chosen, method: Method) -> EdgeScores | None:
     if stored is not None and SERVICE.status(stored.id) is not None:
         watch(stored)
         return None
-    offer(spec, chosen, discovery, discovery.forwards() * seconds_of_a_run(desk), stored)
+    offer(spec, chosen, discovery, discovery.forwards() * seconds_of_a_run(desk.model, desk.tokens.ids), stored)
     return None
-
-
-def seconds_of_a_run(desk: Desk) -> float:
-    """One forward pass of the prompt that is shown, timed once."""
-
-    def make() -> float:
-        spent = []
-        for _ in range(3):  # the first may wait for memory
-            start = time.perf_counter()
-            desk.model.runtime.run(desk.model.batch(desk.tokens.ids), Tape((), ()))
-            spent.append(time.perf_counter() - start)
-        return min(spent)
-
-    found: float = desk.model.remember(("seconds_of_a_run", len(desk.tokens)), make, lambda made: 8)
-    return found
 
 
 def offer(spec: DiscoverySpec, chosen: Chosen, discovery: Discovery, seconds: float, stored: Stored | None) -> None:

@@ -1,7 +1,5 @@
 """Groups of a circuit's nodes: by a rule, or proposed and then accepted."""
 
-from typing import Any
-
 import numpy as np
 import streamlit as st
 
@@ -11,41 +9,26 @@ from explorer.circuits.grouping import by_layer_band, by_type, proposed
 from explorer.core.errors import ExplorerError
 from explorer.core.sites import Head
 from explorer.plots.theme import token_label
-from explorer.ui import session
 from explorer.ui.circuit_state import Shown
 from explorer.ui.desk import Desk
-from explorer.ui.html import grid, say
+from explorer.ui.groups import CIRCUIT_GROUPS
 
 RULES = ("alike edges (proposed)", "head type", "token looked at", "layer band")
 
 
 def grouping(desk: Desk, shown: Shown) -> None:
     """A popover: choose a rule, see the groups, take them."""
-    menu: Any = st.popover("Groups", icon=":material/workspaces:", key="group_menu", type="tertiary", on_change="rerun")
-    if not menu.open:
-        return
-    with menu:
+
+    def choose() -> tuple[Group, ...]:
         rule = st.segmented_control("Group by", RULES, default=RULES[0], required=True, key="group_rule")
         width = st.number_input("Layers in a band", 1, 50, 2, key="group_band") if rule == "layer band" else 2
         try:
-            found = groups_by(desk, shown.circuit, str(rule), int(width))
+            return groups_by(desk, shown.circuit, str(rule), int(width))
         except ExplorerError as error:
             st.text(str(error))
-            return
-        if not found:
-            st.caption("No two nodes belong together by this rule.")
-        else:
-            st.html(grid(["group", "nodes"], [[group.name, ", ".join(group.nodes)] for group in found]))
-            st.button("Take these groups", key="take_groups", type="primary", **session.calling(take, found))
-        if desk.bench.circuit_groups:
-            st.button("Dissolve all groups", key="no_groups", **session.calling(take, ()))
-        say(
-            "Alike: nodes whose edges' scores point the same way (cosine 0.6 or more). By hand: hold g and click nodes."
-        )
+            return ()
 
-
-def take(groups: tuple[Group, ...]) -> None:
-    session.update(circuit_groups=groups, circuit_item="")
+    CIRCUIT_GROUPS.menu(choose, "Alike: nodes whose edges' scores point the same way (cosine 0.6 or more).")
 
 
 def groups_by(desk: Desk, circuit: Circuit, rule: str, width: int) -> tuple[Group, ...]:

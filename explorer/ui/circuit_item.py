@@ -1,7 +1,5 @@
 """What was clicked in a circuit: a node, an edge or a group; what can be done with it, in the model and in the circuit."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -17,11 +15,12 @@ from explorer.engine.interventions import EdgePatch
 from explorer.plots.circuit_figures import effects_of
 from explorer.plots.theme import position_label
 from explorer.ui import session
-from explorer.ui.act import CHOICES, act, put
+from explorer.ui.act import act
 from explorer.ui.circuit_state import Shown
 from explorer.ui.desk import Desk
+from explorer.ui.groups import CIRCUIT_GROUPS
 from explorer.ui.html import grid, say
-from explorer.ui.state import EDGE_HOWS, Entry, How, stack_of
+from explorer.ui.state import EDGE_HOWS, stack_of
 from explorer.ui.terms import help_for
 
 LISTED = 8
@@ -44,22 +43,13 @@ def open_item(name: str) -> None:
 
 
 def add_group(nodes: tuple[str, ...]) -> None:
-    """Show some nodes as one; a node is in one group at a time."""
+    """Show some nodes as one: heads and MLPs, wherever they stand."""
     names = tuple(
         dict.fromkeys(
             base for node in nodes if "KV" not in (base := node.partition("@")[0]) and base not in ("embed", "logits")
         )
     )
-    if len(names) < 2:
-        return
-    bench = session.bench()
-    left = [
-        Group(group.name, tuple(name for name in group.nodes if name not in names)) for group in bench.circuit_groups
-    ]
-    number = len(bench.circuit_groups) + 1
-    title = f"group {number}"
-    groups = (*(group for group in left if group.nodes), Group(title, names))
-    session.update(circuit_groups=groups, circuit_item=f":{title}")
+    CIRCUIT_GROUPS.join(names)
 
 
 def item_panel(desk: Desk, shown: Shown, minimal: pd.DataFrame | None) -> None:
@@ -72,7 +62,7 @@ def item_panel(desk: Desk, shown: Shown, minimal: pd.DataFrame | None) -> None:
             return
         try:
             if name.startswith(":"):
-                group_panel(desk, shown.circuit, name[1:])
+                CIRCUIT_GROUPS.panel(name[1:], dict(shown.circuit.labels), removal)
             elif ARROW in name:
                 edge_panel(desk, shown, parse_edge(name))
             else:
@@ -229,50 +219,10 @@ def why_this_edge(desk: Desk, placed: PlacedEdge) -> None:
     )
 
 
-def group_panel(desk: Desk, circuit: Circuit, name: str) -> None:
-    group = next((each for each in desk.bench.circuit_groups if each.name == name), None)
-    if group is None:
-        say("This group is gone.")
-        return
-    key = f"group_{name}"
-    st.session_state[key] = name
-
-    def take() -> None:
-        text = str(st.session_state[key]).strip()
-        taken = {each.name for each in session.bench().circuit_groups}
-        if text and text not in taken:
-            groups = tuple(
-                Group(text, each.nodes) if each.name == name else each for each in session.bench().circuit_groups
-            )
-            session.update(circuit_groups=groups, circuit_item=f":{text}")
-
-    st.text_input("Group", key=key, on_change=take, max_chars=60)
-    say(", ".join(circuit.labels.get(node, node) for node in group.nodes))
-    with st.container(horizontal=True, key="group_acts"):
-        hows: tuple[How, ...] = ("zero", "mean", "resample")
-        for how in hows:
-            st.button(
-                f"{CHOICES[how][0]} all",
-                key=f"group_{how}",
-                help=CHOICES[how][1],
-                **session.calling(put_all, group.nodes, how),
-            )
-        st.button("Remove from circuit", key="group_remove", **session.calling(remove_all, group.nodes))
-        st.button("Dissolve", key="group_dissolve", icon=":material/close:", **session.calling(dissolve, name))
-
-
-def put_all(nodes: tuple[str, ...], how: How) -> None:
-    for node in nodes:
-        site: Any = parse_sender(node)
-        put(Entry(site, how))
+def removal(group: Group) -> None:
+    st.button("Remove from circuit", key="group_remove", **session.calling(remove_all, group.nodes))
 
 
 def remove_all(nodes: tuple[str, ...]) -> None:
     held = session.bench().circuit_edits
     session.update(circuit_edits=tuple(dict.fromkeys((*held, *(f"-{node}" for node in nodes)))))
-
-
-def dissolve(name: str) -> None:
-    session.update(
-        circuit_groups=tuple(each for each in session.bench().circuit_groups if each.name != name), circuit_item=""
-    )

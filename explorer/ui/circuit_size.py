@@ -9,10 +9,10 @@ from explorer.circuits.curves import N_RANDOM, FaithfulnessCurves, faithfulness_
 from explorer.circuits.discovery import MASKED_RUN
 from explorer.circuits.edge_scores import TITLES, EdgeScores, Method
 from explorer.core.errors import ExplorerError
+from explorer.engine.timing import seconds_of_a_run
 from explorer.jobs.turns import SMALL_CHUNK
 from explorer.plots.circuit_figures import curve_lines
 from explorer.ui import session
-from explorer.ui.circuit_discovery import seconds_of_a_run
 from explorer.ui.circuit_state import Chosen, Shown, known_scores, runs_of, spec_of
 from explorer.ui.data import data_menu
 from explorer.ui.desk import Desk, message
@@ -45,7 +45,7 @@ def size_view(desk: Desk, chosen: Chosen, shown: Shown) -> None:
         return faithfulness_curves(runs, known, progress=show, cancelled=stop, chunk_positions=SMALL_CHUNK)
 
     masks = len(sizes(shown.circuit.graph.n_edges)) * (len(known) + N_RANDOM)
-    seconds = masks * len(chosen.pairs) * MASKED_RUN * seconds_of_a_run(desk)
+    seconds = masks * len(chosen.pairs) * MASKED_RUN * seconds_of_a_run(desk.model, desk.tokens.ids)
     found: FaithfulnessCurves | None = on_request(
         "circuit_curves", "Measure the curves", inputs, work, help=f"Some {max(1, seconds):.0f} s.",
         stale="The pairs or methods have changed since the curves were measured.",

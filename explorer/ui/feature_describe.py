@@ -1,6 +1,7 @@
 """What a feature is called: the user's label and note, and descriptions made by rule or by a language model, with their scores."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -42,9 +43,14 @@ def label_panel(page: Opened, feature: Feature) -> None:
 
 
 def save(page: Opened, feature: Feature, name: str, key: str) -> None:
+    put(page, feature, **{name: st.session_state[key].strip()})
+
+
+def put(page: Opened, feature: Feature, **words: str) -> None:
+    """Keep what a feature is called; a problem is shown with the label at the next drawing."""
     labels = Labels(page.dictionary)
     try:
-        labels.put(feature.index, replace(labels.get(feature.index), **{name: st.session_state[key].strip()}))
+        labels.put(feature.index, replace(labels.get(feature.index), **words))
     except ExplorerError as error:
         st.session_state["_label_error"] = str(error)
 
@@ -96,7 +102,9 @@ def described(page: Opened, feature: Feature, description: Description, scores: 
     say(description.text, f"By {description.by}:")
     say(said)
     st.button(
-        "Keep this description", key="keep_description", **session.calling(keep, page, feature, description.text, said)
+        "Keep this description",
+        key="keep_description",
+        **session.calling(partial(put, page, feature, description=description.text, scored=said)),
     )
 
 
@@ -105,11 +113,3 @@ def scores_in_words(scores: Scores) -> str:
         f"detection {scores.detection:.2f} (shuffled {scores.shuffled_detection:.2f}), fuzzing {scores.fuzzing:.2f} "
         f"(shuffled {scores.shuffled_fuzzing:.2f}), balanced accuracies on {scores.n} examples"
     )
-
-
-def keep(page: Opened, feature: Feature, text: str, said: str) -> None:
-    labels = Labels(page.dictionary)
-    try:
-        labels.put(feature.index, replace(labels.get(feature.index), description=text, scored=said))
-    except ExplorerError as error:
-        st.session_state["_label_error"] = str(error)

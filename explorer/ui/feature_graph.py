@@ -16,6 +16,7 @@ from explorer.ui.desk import Desk
 from explorer.ui.feature_act import feature_actions
 from explorer.ui.feature_state import all_labels, graph_inputs, graph_of, open_the
 from explorer.ui.graph import graph_chart
+from explorer.ui.groups import GRAPH_GROUPS
 from explorer.ui.html import grid, say
 from explorer.ui.live_work import live_work, under_way
 from explorer.ui.on_request import on_request, stopping
@@ -116,41 +117,20 @@ def open_node(name: str) -> None:
 
 
 def add_group(nodes: tuple[str, ...]) -> None:
-    """Draw some features as one; a node is in one group at a time."""
-    names = tuple(name for name in nodes if "/" in name)
-    if len(names) < 2:
-        return
-    bench = session.bench()
-    left = [Group(group.name, tuple(name for name in group.nodes if name not in names)) for group in bench.graph_groups]
-    title = f"group {len(bench.graph_groups) + 1}"
-    session.update(
-        graph_groups=(*(group for group in left if len(group.nodes) > 1), Group(title, names)), graph_node=f":{title}"
-    )
+    """Draw some features as one."""
+    GRAPH_GROUPS.join(tuple(name for name in nodes if "/" in name))
 
 
 def grouping(shown: Shown) -> None:
-    menu: Any = st.popover(
-        "Groups", icon=":material/workspaces:", key="graph_group_menu", type="tertiary", on_change="rerun"
-    )
-    if not menu.open:
-        return
-    with menu:
+    rules = get_args(GroupRule)
+
+    def choose() -> tuple[Group, ...]:
         rule: GroupRule = st.segmented_control(
-            "Group by", get_args(GroupRule), default=get_args(GroupRule)[0], required=True, key="graph_group_rule"
+            "Group by", rules, default=rules[0], required=True, key="graph_group_rule"
         )
-        found = graph_groups(shown, rule)
-        if found:
-            st.html(grid(["group", "features"], [[group.name, str(len(group.nodes))] for group in found]))
-            st.button("Take these groups", key="take_graph_groups", type="primary", **session.calling(take, found))
-        else:
-            st.caption("No two features belong together by this rule.")
-        if session.bench().graph_groups:
-            st.button("Dissolve all groups", key="no_graph_groups", **session.calling(take, ()))
-        say("By hand: hold g and click nodes.")
+        return graph_groups(shown, rule)
 
-
-def take(groups: tuple[Group, ...]) -> None:
-    session.update(graph_groups=groups, graph_node="")
+    GRAPH_GROUPS.menu(choose, "Alike: features whose edges point the same way (cosine 0.6 or more).")
 
 
 def node_panel(desk: Desk, graph: AttributionGraph, labels: dict[str, str]) -> None:
@@ -158,7 +138,7 @@ def node_panel(desk: Desk, graph: AttributionGraph, labels: dict[str, str]) -> N
     numbers = {node.name: number for number, node in enumerate(graph.nodes)}
     with st.container(border=True, key="graph_node_panel"):
         if name.startswith(":"):
-            group_panel(name[1:])
+            GRAPH_GROUPS.panel(name[1:], labels)
             return
         if name not in numbers:
             st.caption("Click a node to open it: what feeds it, what it feeds, and what can be done to it.")
@@ -207,32 +187,6 @@ def tables(graph: AttributionGraph, number: int, labels: dict[str, str]) -> None
                         ],
                     )
                 )
-
-
-def group_panel(name: str) -> None:
-    group = next((each for each in session.bench().graph_groups if each.name == name), None)
-    if group is None:
-        st.caption("This group is gone.")
-        return
-    key = f"graph_group_name_{name}"
-    st.text_input("Name of the group", name, key=key, max_chars=60, on_change=rename, args=(name, key))
-    say(", ".join(group.nodes), f"{len(group.nodes)} features:")
-    st.button("Dissolve", key="dissolve_graph_group", **session.calling(dissolve, name))
-
-
-def rename(old: str, key: str) -> None:
-    bench, new = session.bench(), " ".join(st.session_state[key].split())
-    if new and new not in {group.name for group in bench.graph_groups}:
-        session.update(
-            graph_groups=tuple(Group(new, each.nodes) if each.name == old else each for each in bench.graph_groups),
-            graph_node=f":{new}",
-        )
-
-
-def dissolve(name: str) -> None:
-    session.update(
-        graph_groups=tuple(each for each in session.bench().graph_groups if each.name != name), graph_node=""
-    )
 
 
 def check_panel(desk: Desk, graph: AttributionGraph, known: tuple[object, ...]) -> None:

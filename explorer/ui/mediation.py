@@ -15,8 +15,7 @@ from explorer.ui.data import data_menu
 from explorer.ui.desk import Desk, message
 from explorer.ui.heatmap import heatmap
 from explorer.ui.html import grid, say
-from explorer.ui.state import stack_of
-from explorer.ui.sweeps import noise_of
+from explorer.ui.sweeps import on_the_pair
 from explorer.ui.terms import help_for
 
 TEXT, BAD, WHY = "w_mediators", "_bad_mediators", "_why_bad"
@@ -68,16 +67,7 @@ def mediators_of(desk: Desk) -> tuple[str, ...]:
 
 
 def computed(desk: Desk, names: Sequence[str]) -> Mediation:
-    bench = desk.bench
-    key = ("mediation", bench.pair, bench.bos, bench.entries, tuple(names), noise_of(bench))
-    found: Mediation = desk.model.remember(
-        key,
-        lambda: mediation(
-            desk.model, bench.pair, [parse_place(name) for name in names], noise=noise_of(bench), bos=bench.bos,
-            interventions=lambda pair, side: stack_of(bench.entries, pair, side),
-        ),
-        lambda made: 5_000,
-    )  # fmt: skip
+    found: Mediation = on_the_pair(desk, mediation, tuple(map(parse_place, names)), 5_000)
     return found
 
 

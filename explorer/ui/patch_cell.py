@@ -15,25 +15,16 @@ from explorer.ui import session
 from explorer.ui.act import act, put
 from explorer.ui.desk import Desk, message
 from explorer.ui.html import grid, say
-from explorer.ui.state import Entry, Side, stack_of
-from explorer.ui.sweeps import directions_of, noise_of
+from explorer.ui.state import Entry, Side
+from explorer.ui.sweeps import directions_of, on_the_pair
 from explorer.ui.terms import help_for
 
 PATCHED_SIDE: dict[Direction, Side] = {"denoising": "corrupt", "noising": "clean"}
 
 
 def preview_of(desk: Desk, places: tuple[Place, ...], direction: Direction) -> PatchPreview:
-    """Both runs under the stack; kept in the model's cache.  Raises as `activation_patching`."""
-    bench = desk.bench
-    key = ("preview", bench.pair, bench.bos, bench.entries, places, direction, noise_of(bench))
-    found: PatchPreview = desk.model.remember(
-        key,
-        lambda: patch_preview(
-            desk.model, bench.pair, places, direction=direction, bos=bench.bos, noise=noise_of(bench),
-            interventions=lambda pair, side: stack_of(bench.entries, pair, side),
-        ),
-        lambda made: 20_000,
-    )  # fmt: skip
+    """Both runs under the stack.  Raises as `activation_patching`."""
+    found: PatchPreview = on_the_pair(desk, patch_preview, places, 20_000, direction=direction)
     return found
 
 
@@ -163,16 +154,7 @@ def collected_panel(desk: Desk) -> None:
 
 
 def joint_of(desk: Desk, places: tuple[Place, ...], direction: Direction) -> JointPatching:
-    bench = desk.bench
-    key = ("joint", bench.pair, bench.bos, bench.entries, places, direction, noise_of(bench))
-    found: JointPatching = desk.model.remember(
-        key,
-        lambda: joint_patching(
-            desk.model, bench.pair, places, direction=direction, bos=bench.bos, noise=noise_of(bench),
-            interventions=lambda pair, side: stack_of(bench.entries, pair, side),
-        ),
-        lambda made: 10_000,
-    )  # fmt: skip
+    found: JointPatching = on_the_pair(desk, joint_patching, places, 10_000, direction=direction)
     return found
 
 

@@ -125,17 +125,24 @@ def read_method(text: str) -> str:
 
 
 def write_groups(groups: tuple[Group, ...]) -> str:
-    return ",".join(f"{quote(group.name, safe='')}:{'|'.join(group.nodes)}" for group in groups)
+    """`name:node|node,…`, names and nodes percent-encoded."""
+    return ",".join(
+        f"{quote(group.name, safe='')}:{'|'.join(quote(node, safe='') for node in group.nodes)}" for group in groups
+    )
 
 
-def read_groups(text: str) -> tuple[Group, ...]:
-    """Groups of `name:L1H0|L2H3,…`, names percent-encoded."""
-    found = []
-    for part in text.split(",")[:MAX_PLACES]:
-        name, _, nodes = part.partition(":")
-        members = tuple(str(parse_sender(node)) for node in nodes.split("|")[:MAX_EDITS])
-        found.append(Group(unquote(name)[:MAX_NAME], members))
-    return tuple(found)
+def groups_reader(read: Callable[[str], str]) -> Callable[[str], tuple[Group, ...]]:
+    """A reader of groups whose nodes are read by `read`."""
+
+    def groups(text: str) -> tuple[Group, ...]:
+        found = []
+        for part in text.split(",")[:MAX_PLACES]:
+            name, _, nodes = part.partition(":")
+            members = tuple(read(unquote(node)) for node in nodes.split("|")[:MAX_EDITS])
+            found.append(Group(unquote(name)[:MAX_NAME], members))
+        return tuple(found)
+
+    return groups
 
 
 def write_labels(labels: tuple[tuple[str, str], ...]) -> str:
@@ -182,22 +189,3 @@ def read_graph_node(text: str) -> str:
     if len(text) > MAX_NODE or not text.isprintable():
         raise StateError(f"{shown(text)} is no node of an attribution graph")
     return text
-
-
-def read_graph_groups(text: str) -> tuple[Group, ...]:
-    """Groups of `name:node|node,…`, names and nodes percent-encoded."""
-    found = []
-    for part in text.split(",")[:MAX_PLACES]:
-        name, _, nodes = part.partition(":")
-        found.append(
-            Group(
-                unquote(name)[:MAX_NAME], tuple(read_graph_node(unquote(node)) for node in nodes.split("|")[:MAX_EDITS])
-            )
-        )
-    return tuple(found)
-
-
-def write_graph_groups(groups: tuple[Group, ...]) -> str:
-    return ",".join(
-        f"{quote(group.name, safe='')}:{'|'.join(quote(node, safe='') for node in group.nodes)}" for group in groups
-    )

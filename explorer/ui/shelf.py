@@ -5,14 +5,13 @@ Both hold addresses, so an old entry opens as an old address does.  Write-ahead 
 
 import json
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from explorer.core.errors import ShelfError
 from explorer.core.times import now
-from explorer.models.cache import data_directory
+from explorer.models.cache import data_directory, sqlite_file
 
 KEPT_RUNS = 500
 LONGEST_NAME = 80
@@ -38,22 +37,9 @@ class Kept:
     """Time, UTC, to the second."""
 
 
-@contextmanager
-def opened() -> Iterator[sqlite3.Connection]:
+def opened() -> AbstractContextManager[sqlite3.Connection]:
     """The shelf in a transaction; `ShelfError` where it cannot be read or written."""
-    path = data_directory() / "workbench.sqlite"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(path, timeout=5)) as connection:
-            connection.execute("pragma journal_mode=wal")
-            connection.executescript(TABLES)
-            with connection:
-                yield connection
-    except (OSError, sqlite3.Error) as error:
-        raise ShelfError(
-            f"{path} cannot be used ({error}). Check that the disk has room and the folder can be written, or set "
-            "CIRCUIT_EXPLORER_DATA to another folder."
-        ) from error
+    return sqlite_file(data_directory() / "workbench.sqlite", TABLES, ShelfError)
 
 
 def save_preset(name: str, address: str) -> None:

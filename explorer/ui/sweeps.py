@@ -11,6 +11,7 @@ from explorer.analyses.activation_patching import ActivationPatching
 from explorer.analyses.attribution_patching import AttributionPatching, attribution_patching
 from explorer.core.errors import BridgeError
 from explorer.core.pairs import ContrastPair
+from explorer.core.places import Place
 from explorer.engine.contrasts import Contrast, Direction, contrasts
 from explorer.engine.interventions import Intervention, Noise
 from explorer.engine.sweep_plan import SweepSite
@@ -28,6 +29,20 @@ ALONE_UP_TO = 30.0
 def noise_of(bench: Workbench) -> Noise | None:
     """The noise that takes the corrupt prompt's place, where it was chosen."""
     return None if bench.corruption != "noise" else Noise(bench.noise_at or None, bench.noise_scale)
+
+
+def on_the_pair(desk: Desk, method: Callable[..., Any], places: tuple[Place, ...], nbytes: int, **choices: Any) -> Any:
+    """What a patching method says of some places of the workbench's pair under its stack; kept in the model's cache."""
+    bench = desk.bench
+    key = (method.__name__, bench.pair, bench.bos, bench.entries, places, noise_of(bench), *sorted(choices.items()))
+    return desk.model.remember(
+        key,
+        lambda: method(
+            desk.model, bench.pair, places, bos=bench.bos, noise=noise_of(bench),
+            interventions=lambda pair, side: stack_of(bench.entries, pair, side), **choices,
+        ),
+        lambda made: nbytes,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,7 @@ from explorer.core.errors import BridgeError, DictionaryError, TrainingError
 from explorer.engine.model import Model, load_model
 from explorer.engine.places import read_places, usable
 from explorer.models.dictionary import Dictionary
+from explorer.models.dictionary_files import read_dictionary
 from explorer.models.zoo.exact.dictionary import N_WORDS, WORDS, planted
 from explorer.training import dictionary as training
 from explorer.training.dictionary import dictionary_recipe, train_dictionary
@@ -187,6 +188,24 @@ def test_an_interrupted_training_ends_alike(tiny_directories, tmp_path: Path, mo
     resumed = train_dictionary(model, recipe, tmp_path / "parts", text, random_baseline=False)
     assert resumed.card["losses"] == whole.card["losses"] and torch.equal(resumed.decoder, whole.decoder)
     assert not list((tmp_path / "parts").glob("work-*"))
+
+
+def test_a_place_keeps_its_dictionary_and_card_until_the_new_one_is_measured(tiny_directories, tmp_path: Path) -> None:
+    model = load_model(str(tiny_directories["gpt2"]))
+    folder, text = tmp_path / "place", text_file(tmp_path)
+    first = train_dictionary(model, small(model, "L1.resid_post"), folder, text, random_baseline=False)
+    other = small(model, "L1.resid_post", seed=1)
+
+    def stop(fraction: float, stage: str) -> None:
+        if stage.startswith("Measuring"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_dictionary(model, other, folder, text, stop, random_baseline=False)
+    kept = read_dictionary(folder, model.info)
+    assert kept.identity == first.identity and kept.card == first.card
+    again = train_dictionary(model, other, folder, text, random_baseline=False)
+    assert again.identity != first.identity and again.card["seed"] == 1
 
 
 def test_what_cannot_be_trained_is_said(tiny_models, tmp_path: Path) -> None:

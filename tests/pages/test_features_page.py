@@ -1,7 +1,10 @@
 """The Features and Superposition pages through AppTest: every view, and what is said where something is missing or hostile."""
 
+from urllib.parse import quote
+
 import pytest
 
+from explorer.circuits.circuit import Group
 from explorer.core.sites import Feature
 from explorer.engine.model import load_model
 from explorer.features.index import feature_index
@@ -107,6 +110,28 @@ def test_dictionaries_have_cards_and_refuse_what_does_not_fit(features, tmp_path
     app.text_input(key="dictionary_source").set_value(str(tmp_path / "pickle")).run()
     app.button(key="add_dictionary").click().run()
     assert not app.exception and "was not added" in words(app) and "pickle" in words(app)
+
+
+def test_a_group_of_the_graph_is_renamed_changed_and_dissolved(features) -> None:
+    nodes = ("L0.transcoder/5@3", "L1.transcoder/7@2")
+    written = "|".join(quote(node, safe="") for node in nodes)
+    app = features(feature_view="Graph", graph_groups=f"mine:{written}", graph_node=":mine")
+    for _ in range(50):
+        if any(each.key == "group_mine" for each in app.text_input):
+            break
+        app.run()
+    app.text_input(key="group_mine").set_value("both").run()
+    assert app.session_state["_bench"].graph_groups == (Group("both", nodes),)
+    app.button(key="group_zero").click().run()
+    assert [toggle.label for toggle in app.sidebar.toggle] == [
+        "L0.transcoder/5 · zero at 3", "L1.transcoder/7 · zero at 2",
+    ]  # fmt: skip
+    for _ in range(50):
+        if any(each.key == "group_dissolve" for each in app.button):
+            break
+        app.run()
+    app.button(key="group_dissolve").click().run()
+    assert not app.exception and app.session_state["_bench"].graph_groups == ()
 
 
 def test_a_feature_in_the_address_acts(features) -> None:

@@ -97,7 +97,7 @@ class AttributionGraph:
         """Influence of each node on the logits, over all paths."""
         return influence(self.edges, self.weights)
 
-    @property
+    @cached_property
     def scores(self) -> tuple[float, float]:
         """Completeness and replacement of the whole graph."""
         return scores(self.edges, self.weights, self.of_kind("error"), self.of_kind("token"))
@@ -114,18 +114,17 @@ class AttributionGraph:
         """The nodes that hold `share` of the influence, all errors of places that hold any, tokens and logits; the strongest edges."""
         keep = strongest_share(np.where(self.of_kind("feature"), self.influence, 0), share)
         keep |= self.of_kind("token", "logit", "error")
-        reduced = np.where(keep[:, None] & keep[None], self.edges, 0)
-        lost = np.abs(self.edges).sum(1) - np.abs(reduced).sum(1)
-        lost[~keep] = 0
-        flow = np.abs(reduced) * (influence(reduced, self.weights, lost) + self.weights)[:, None]
-        kept = strongest_share(flow.ravel() / max(flow.sum(), 1e-30), edge_share).reshape(flow.shape) & (reduced != 0)
-        lost = np.where(keep, np.abs(self.edges).sum(1) - np.where(kept, np.abs(self.edges), 0).sum(1), 0)
-        return Shown(
-            self,
-            keep,
-            kept,
-            scores(np.where(kept, self.edges, 0), self.weights, self.of_kind("error"), self.of_kind("token"), lost),
-        )
+        chosen = np.flatnonzero(keep)
+        square, sums = np.ix_(chosen, chosen), np.abs(self.edges[chosen]).sum(1)
+        edges, weights = self.edges[square], self.weights[chosen]
+        size = np.abs(edges)
+        flow = size * (influence(edges, weights, sums - size.sum(1)) + weights)[:, None]
+        strong = strongest_share(flow.ravel() / max(flow.sum(), 1e-30), edge_share).reshape(flow.shape)
+        kept = np.zeros(self.edges.shape, bool)
+        kept[square] = strong
+        lost = sums - np.where(strong, size, 0).sum(1)
+        errors, tokens = self.of_kind("error")[chosen], self.of_kind("token")[chosen]
+        return Shown(self, keep, kept, scores(np.where(strong, edges, 0), weights, errors, tokens, lost))
 
     def table(self) -> pd.DataFrame:
         """One row a node."""

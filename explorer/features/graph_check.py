@@ -14,6 +14,7 @@ from jaxtyping import Float
 from explorer.engine.interventions import Scale, as_stack
 from explorer.engine.model import Model
 from explorer.features.graph import AttributionGraph, Node, feature_of
+from explorer.features.influence import over_all_paths
 from explorer.models.info import Progress
 from explorer.prompts.tokens import Bos
 
@@ -45,8 +46,7 @@ def total_effects(graph: AttributionGraph, logit: int) -> Float[np.ndarray, " no
     """What each node adds to a logit over all paths: its share of every later feature's activation, passed on."""
     values = np.array([node.value if node.kind == "feature" else np.inf for node in graph.nodes])
     shares = graph.edges / np.where(values > 0, values, np.inf)[:, None]
-    found: np.ndarray = np.linalg.solve(np.eye(len(shares)) - shares.T, graph.edges[logit])
-    return found
+    return over_all_paths(graph.edges[logit], shares)
 
 
 def check_graph(

@@ -12,10 +12,22 @@ def normalised(edges: Float[np.ndarray, "target source"], lost: np.ndarray | flo
     return found
 
 
+def over_all_paths(
+    start: Float[np.ndarray, " node"], steps: Float[np.ndarray, "node node"]
+) -> Float[np.ndarray, " node"]:
+    """v (I − M)⁻¹ = v + v M + v M² + …: as edges go up, M is nilpotent, and the sum ends after as many terms as there are layers."""
+    found, reached = start.copy(), start
+    for _ in range(len(steps)):
+        reached = reached @ steps
+        if not reached.any():
+            break
+        found += reached
+    return found
+
+
 def influence(edges: np.ndarray, weights: np.ndarray, lost: np.ndarray | float = 0.0) -> Float[np.ndarray, " node"]:
-    """w B with B = (I − Â)⁻¹ − I; Â is nilpotent, as edges go up."""
-    matrix = normalised(edges, lost)
-    found: np.ndarray = np.linalg.solve(np.eye(len(matrix)) - matrix.T, weights) - weights
+    """w B with B = (I − Â)⁻¹ − I."""
+    found: np.ndarray = over_all_paths(weights, normalised(edges, lost)) - weights
     return found
 
 
@@ -34,9 +46,10 @@ def scores(
 
 def strongest_share(values: np.ndarray, share: float) -> Bool[np.ndarray, " item"]:
     """The fewest items that together hold a share of the sum."""
-    order = np.argsort(-values, kind="stable")
+    some = np.flatnonzero(values > 0)
+    order = some[np.argsort(-values[some], kind="stable")]
     running = np.cumsum(values[order])
-    count = int(np.searchsorted(running, share * running[-1] - 1e-12)) + 1 if len(running) and running[-1] > 0 else 0
+    count = int(np.searchsorted(running, share * running[-1] - 1e-12)) + 1 if len(running) else 0
     keep = np.zeros(len(values), bool)
     keep[order[:count]] = True
-    return keep & (values > 0)
+    return keep

@@ -174,12 +174,20 @@ def costs(key: str, place: str, text: Path | None, tokens: int) -> None:
         beside_the_library(model, dictionary, index)
     timed("what fires on a prompt", lambda: prompt_acts(model, dictionary, prompt))
     if "transcoder" in place:
-        graph = timed("attribution graph of a prompt", lambda: attribution_graph(model, prompt))
-        print(
-            f"{int(graph.of_kind('feature').sum())} features, completeness {graph.completeness:.3f}, replacement {graph.replacement:.3f}"
-        )
-        found = timed("predicted against measured, 12 features", lambda: check_graph(model, graph, prompt))
-        print(f"Spearman {found.spearman:.2f}, wrong sign {found.wrong_sign:.0%}")
+        ids = [id_ for row in index.tokens[:2].tolist() for id_ in row]
+        for text in (prompt, *(str(model.tokenizer.decode(ids[:length])) for length in (64, 120))):
+            graph_costs(model, text)
+
+
+def graph_costs(model: Model, text: str) -> None:
+    graph = timed(f"attribution graph of {len(model.tokenize(text))} tokens", lambda: attribution_graph(model, text))
+    print(
+        f"{int(graph.of_kind('feature').sum())} features, {graph.dropped} left out, completeness {graph.completeness:.3f}, "
+        f"replacement {graph.replacement:.3f}"
+    )
+    timed("what is shown of it", graph.shown)
+    found = timed("predicted against measured, 12 features", lambda: check_graph(model, graph, text))
+    print(f"Spearman {found.spearman:.2f}, wrong sign {found.wrong_sign:.0%}")
 
 
 if __name__ == "__main__":

@@ -175,8 +175,8 @@ def costs(key: str, place: str, text: Path | None, tokens: int) -> None:
     timed("what fires on a prompt", lambda: prompt_acts(model, dictionary, prompt))
     if "transcoder" in place:
         ids = [id_ for row in index.tokens[:2].tolist() for id_ in row]
-        for text in (prompt, *(str(model.tokenizer.decode(ids[:length])) for length in (64, 120))):
-            graph_costs(model, text)
+        for each in (prompt, *(str(model.tokenizer.decode(ids[:length])) for length in (64, 120))):
+            graph_costs(model, each)
 
 
 def graph_costs(model: Model, text: str) -> None:

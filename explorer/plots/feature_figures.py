@@ -233,17 +233,17 @@ def feature_circuit_picture(effects: FeatureEffects, labels: Mapping[str, str], 
         ]
         items.append((f"{place}/error", -float(effects.errors[:, number].mean()), "error"))
         for column, (id_, value, label) in enumerate(items):
-            color = GREY if label == "error" else BLUE if value >= 0 else ORANGE
+            error, size = id_.endswith("/error"), 14.0 + 26.0 * min(1.0, abs(value) / largest)
             nodes.append(
                 GraphNode(
                     id_,
-                    label,
+                    "" if error and size < 26 else label,
                     CIRCUIT_X * column,
                     y,
-                    color,
+                    GREY if error else BLUE if value >= 0 else ORANGE,
                     f"{id_}\ncontribution {value:+.3f} logits",
-                    14.0 + 26.0 * min(1.0, abs(value) / largest),
-                    shape="diamond" if label == "error" else "",
+                    size,
+                    shape="diamond" if error else "",
                 )
             )
     for number, matrix in enumerate(effects.edges):

@@ -71,7 +71,7 @@ def test_a_feature_circuit_has_a_row_a_place_and_its_errors(tiny_models, tmp_pat
     for layer in range(2):
         added(model, tmp_path / f"r{layer}", "relu", layer, "resid_post")
     effects = feature_effects(model, ContrastPair(PROMPT, "The capital of Italy is", " the", " and"), keep=5)
-    drawn = figures.feature_circuit_picture(effects, {})
+    drawn = figures.feature_circuit_picture(effects, {f"L0.resid_post/{effects.kept[0][0]}": "error"})
     assert len(drawn.nodes) == 2 * 6 and [name for _, name in drawn.rows] == ["L0", "L1"]
     assert {node.id for node in drawn.nodes if node.shape} == {"L0.resid_post/error", "L1.resid_post/error"}
 

@@ -19,7 +19,7 @@ from explorer.core.errors import ExplorerError, FindingError
 from explorer.core.sites import Head
 from explorer.core.times import now
 from explorer.engine.model import Model
-from explorer.findings.evidence import Sample, run_check, sample_of
+from explorer.findings.evidence import Sample, run_checks, sample_of
 from explorer.findings.finding import Finding, Goal, Measure, Measured, Recipe
 from explorer.findings.functions import measured
 from explorer.findings.ladder import CheckName, checks_of
@@ -146,11 +146,12 @@ class Steps:
         return enough[0] if enough else None
 
     def checked(self, finding: Finding, sample: Sample, names: tuple[CheckName, ...], share: float) -> Finding:
-        for name in names:
-            if name in checks_of(finding):
-                self.tell(share, f"{finding.claim[:60]}: {name}")
-                finding = finding.with_check(run_check(self.model, finding, name, sample, self.seed))
-        return finding
+        own = [name for name in names if name in checks_of(finding)]
+
+        def tell(_: float, words: str) -> None:
+            self.tell(share, f"{finding.claim[:60]}: {words}")
+
+        return run_checks(self.model, finding, sample, own, self.seed, tell)
 
     def heads(self) -> Iterator[Finding]:
         """The strongest head of each type, checked by intervention on the tokens it is defined on, and on pairs of induction."""

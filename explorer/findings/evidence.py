@@ -1,11 +1,11 @@
 """What each check of the ladder runs, for a claim about components and for one about a circuit."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from explorer.analyses.task_pairs import task_pairs
-from explorer.core.errors import FindingError
+from explorer.core.errors import ExplorerError, FindingError
 from explorer.core.pairs import ContrastPair
 from explorer.core.places import parse_place
 from explorer.engine.model import Model
@@ -118,12 +118,44 @@ def run_check(
     return measured(model, check_measure(finding, name, sample, seed), progress=progress, cancelled=cancelled)
 
 
-def run_checks(
-    model: Model, finding: Finding, sample: Sample, names: Sequence[CheckName] | None = None, seed: int = 0
-) -> Finding:
-    """A finding with its checks run, one after the other; those that cannot be run are left out."""
-    for name in checks_of(finding) if names is None else names:
-        if finding.recipe is None and finding.circuit and name in ("approximated", "stable"):
+def each_check(
+    model: Model,
+    finding: Finding,
+    sample: Sample,
+    names: Sequence[CheckName],
+    seed: int = 0,
+    progress: Progress | None = None,
+    cancelled: Callable[[], bool] = never,
+) -> Iterator[tuple[CheckName, Measured | ExplorerError]]:
+    """Checks one after the other; one that cannot be run gives its error, and the others go on.  Ends early if cancelled."""
+    for number, name in enumerate(names):
+
+        def tell(share: float, words: str, number: int = number, name: str = name) -> None:
+            if progress is not None:
+                progress((number + share) / len(names), f"{name}: {words}")
+
+        tell(0.0, "running")
+        try:
+            found = run_check(model, finding, name, sample, seed, tell, cancelled)
+        except ExplorerError as error:
+            yield name, error
             continue
-        finding = finding.with_check(run_check(model, finding, name, sample, seed))
+        if cancelled():
+            return
+        finding = finding.with_check(found)
+        yield name, found
+
+
+def run_checks(
+    model: Model,
+    finding: Finding,
+    sample: Sample,
+    names: Sequence[CheckName] | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Finding:
+    """A finding with its checks run; those that cannot be run are left out."""
+    for _, found in each_check(model, finding, sample, checks_of(finding) if names is None else names, seed, progress):
+        if isinstance(found, Measured):
+            finding = finding.with_check(found)
     return finding

@@ -6,7 +6,7 @@ from typing import Any
 import streamlit as st
 
 from explorer.core.errors import ExplorerError
-from explorer.findings.evidence import PAIRS, run_check, sample_of
+from explorer.findings.evidence import PAIRS, each_check, sample_of
 from explorer.findings.finding import Finding, Measured
 from explorer.findings.ladder import MEANING, RUNG_OF, CheckName, checks_of, next_check, verdict
 from explorer.models.info import Progress
@@ -80,22 +80,13 @@ def run_them(
     sample = sample_of(model, finding.task)
     done: list[Measured] = []
     problems = []
-    for number, name in enumerate(names):
-
-        def tell(share: float, words: str, number: int = number, name: str = name) -> None:
-            progress((number + share) / len(names), f"{name}: {words}")
-
-        tell(0.0, "running")
-        try:
-            found = run_check(model, finding, name, sample, progress=tell, cancelled=cancelled)
-        except ExplorerError as error:
-            problems.append(f"{name}: {error}")
-            continue
-        if cancelled():
-            problems.append("Cancelled: what was under way is not kept.")
-            break
-        done.append(found)
-        finding = finding.with_check(found)
+    for name, found in each_check(model, finding, sample, names, progress=progress, cancelled=cancelled):
+        if isinstance(found, Measured):
+            done.append(found)
+        else:
+            problems.append(f"{name}: {found}")
+    if cancelled():
+        problems.append("Cancelled: what was under way is not kept.")
     return done, " ".join(problems)
 
 

@@ -14,7 +14,7 @@ from explorer.plots.graph import Graph, GraphEdge, GraphNode
 from explorer.plots.heatmap import Heatmap, Mark
 from explorer.plots.lines import Lines, Series, limits
 from explorer.plots.theme import BLUE, GREEN, GREY, ORANGE, position_label, symmetric_limit, token_label
-from explorer.training.dictionary_card import DENSITY_EDGES, LEAST_DENSITY
+from explorer.training.dictionary_card import DENSITY_EDGES, density_counts, log_density
 
 STEP_X, STEP_Y, LINE, NARROW = 78.0, 86.0, 34.0, 56.0
 ROWS, ASPECT = (6, 4, 3, 2, 1), 2.2
@@ -322,10 +322,7 @@ def histogram(
 
 def density_histogram(densities: Float[np.ndarray, " feature"], selected: float | None = None) -> Lines:
     """Features by how often they fire, in half decades; those that never do stand in the first."""
-    logs = np.log10(np.maximum(np.append(densities, selected or 0.0), LEAST_DENSITY))
-    logs = np.maximum(logs, DENSITY_EDGES[0])
-    counts = np.histogram(logs[:-1], DENSITY_EDGES)[0]
-    return density_bars(counts, None if selected is None else float(logs[-1]))
+    return density_bars(density_counts(densities), None if selected is None else float(log_density(np.array(selected))))
 
 
 def density_bars(counts: Int[np.ndarray, " bin"], selected: float | None = None) -> Lines:

@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from explorer.engine.backends import Engine
@@ -29,8 +30,8 @@ CHUNK, MEAN_ROWS = 8, 32
 """Rows that are run at once, and rows whose mean stands for the mean ablation."""
 MOST_ROWS = 160
 """Rows of held-out text that are measured, at most."""
-LEAST_DENSITY, DENSITY_EDGES = 1e-7, tuple(number / 2 for number in range(-13, 1))
-"""Densities are counted by their log10 in half decades; what fires at less than one token in a million stands in the first."""
+DENSITY_EDGES = tuple(number / 2 for number in range(-13, 1))
+"""Densities are counted by their log10 in half decades."""
 DENSE = 0.1
 """A feature that fires at more tokens than this share is dense."""
 
@@ -137,7 +138,6 @@ def in_numbers(sums: Sums, mean: Tensor) -> Quality:
     density = sums.fired / sums.n
     (ce, _, n), (ce_dictionary, kl_dictionary, _), (ce_zero, kl_zero, _), (ce_mean, _, _) = sums.losses.tolist()
     off = sums.n * float((mean.double() - sums.total / sums.n).pow(2).sum())
-    bins = torch.histogram(density.clamp_min(LEAST_DENSITY).log10().float(), torch.tensor(DENSITY_EDGES)).hist
 
     def recovered(ablated: float, own: float, clean: float) -> float | None:
         return None if abs(ablated - clean) < 1e-3 * n else (ablated - own) / (ablated - clean)
@@ -156,8 +156,20 @@ def in_numbers(sums: Sums, mean: Tensor) -> Quality:
         ce_recovered_zero=recovered(ce_zero, ce_dictionary, ce),
         ce_recovered_mean=recovered(ce_mean, ce_dictionary, ce),
         kl_score=recovered(kl_zero, kl_dictionary, 0.0),
-        densities=tuple(int(count) for count in bins),
+        densities=tuple(density_counts(density.cpu().numpy()).tolist()),
     )
+
+
+def log_density(density: Float[np.ndarray, "*feature"]) -> Float[np.ndarray, "*feature"]:
+    """log10, for a histogram: what never fires, or at less than one token in some millions, stands in the first bin."""
+    found: np.ndarray = np.log10(np.maximum(density, 10 ** DENSITY_EDGES[0])).clip(DENSITY_EDGES[0])
+    return found
+
+
+def density_counts(densities: Float[np.ndarray, " feature"]) -> Int[np.ndarray, " bin"]:
+    """Features of each half decade; every feature is in one."""
+    found: np.ndarray = np.histogram(log_density(densities), DENSITY_EDGES)[0]
+    return found
 
 
 def measure_dictionary(

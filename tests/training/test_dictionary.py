@@ -121,6 +121,7 @@ def test_a_lossless_dictionary_explains_all_and_an_empty_one_nothing(tiny_models
     empty = quality(
         model, model.dictionary(add_dictionary(str(tmp_path / "empty"), model.info, name="empty").place), rows
     )
+    assert empty.densities[0] == sum(empty.densities) == 48
     assert empty.l0 == 0 and empty.dead == 1 and empty.ce_recovered_zero == pytest.approx(0, abs=1e-9)
     assert empty.kl_score == pytest.approx(0, abs=1e-9) and empty.fve < 0
 
@@ -259,6 +260,7 @@ def test_the_readme_says_what_the_cards_say() -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     for path in HOME.glob("*/*/card.json"):
         card = json.loads(path.read_text())
+        assert all(sum(card[part]["densities"]) == card["features"] for part in ("quality", "shuffled_weights"))
         own, other = card["quality"], card["shuffled_weights"]
         row = (
             f"| `{path.parent.parent.name}` {card['place']} | {card['features']:,} | {own['l0']:.1f} | {own['fve']:.3f} | {other['fve']:.3f} | "

@@ -11,8 +11,7 @@ import time
 
 from explorer.engine.edits import Tape
 from explorer.engine.model import load_model
-
-PROMPT = "When Mary and John went to the store, John gave a drink to"
+from explorer.prompts.examples import EXAMPLES, OPENING
 
 
 def never_rest() -> None:
@@ -24,7 +23,7 @@ def measure() -> None:
     """Milliseconds of a run of each model; the number of threads is this process's."""
     for key, times in (("small-world", 60), ("smollm2", 12)):
         model = load_model(key)
-        batch = model.batch(model.tokenize(PROMPT).ids)
+        batch = model.batch(model.tokenize(EXAMPLES[OPENING].pair.clean).ids)
         model.runtime.run(batch, Tape((), ()))
         started = time.perf_counter()
         for _ in range(times):

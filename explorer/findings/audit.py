@@ -1,7 +1,7 @@
 """A standard set of checks of a model, without a browser: behaviour, head types, patching, and a circuit with its scores."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +19,7 @@ from explorer.core.errors import ExplorerError, FindingError
 from explorer.core.sites import Head
 from explorer.core.times import now
 from explorer.engine.model import Model
-from explorer.findings.evidence import Sample, run_checks, sample_of
+from explorer.findings.evidence import Sample, each_check, sample_of
 from explorer.findings.finding import Finding, Goal, Measure, Measured, Recipe
 from explorer.findings.functions import measured
 from explorer.findings.ladder import CheckName, checks_of
@@ -146,12 +146,21 @@ class Steps:
         return enough[0] if enough else None
 
     def checked(self, finding: Finding, sample: Sample, names: tuple[CheckName, ...], share: float) -> Finding:
+        """With its checks run; those that cannot be are named in its notes."""
         own = [name for name in names if name in checks_of(finding)]
 
         def tell(_: float, words: str) -> None:
             self.tell(share, f"{finding.claim[:60]}: {words}")
 
-        return run_checks(self.model, finding, sample, own, self.seed, tell)
+        problems = []
+        for name, found in each_check(self.model, finding, sample, own, self.seed, tell):
+            if isinstance(found, Measured):
+                finding = finding.with_check(found)
+            else:
+                problems.append(f"{name}: {str(found).splitlines()[0]}")
+        if not problems:
+            return finding
+        return replace(finding, notes=" ".join([finding.notes, f"Not run: {'; '.join(problems)}."]).strip())
 
     def heads(self) -> Iterator[Finding]:
         """The strongest head of each type, checked by intervention on the tokens it is defined on, and on pairs of induction."""

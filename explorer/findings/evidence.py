@@ -152,10 +152,9 @@ def run_checks(
     sample: Sample,
     names: Sequence[CheckName] | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
 ) -> Finding:
     """A finding with its checks run; those that cannot be run are left out."""
-    for _, found in each_check(model, finding, sample, checks_of(finding) if names is None else names, seed, progress):
+    for _, found in each_check(model, finding, sample, checks_of(finding) if names is None else names, seed):
         if isinstance(found, Measured):
             finding = finding.with_check(found)
     return finding

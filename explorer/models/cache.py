@@ -46,11 +46,14 @@ def alone(folder: Path, tell: Progress, cancelled: Callable[[], bool] = lambda: 
 
 
 @contextmanager
-def sqlite_file(path: Path, tables: str, error: type[Exception]) -> Iterator[sqlite3.Connection]:
-    """A small store in a transaction, made if it is not there; `error`, with advice, where it cannot be read or written."""
+def sqlite_file(path: Path, tables: str, error: type[Exception], timeout: float = 20.0) -> Iterator[sqlite3.Connection]:
+    """A small store in a transaction, made if it is not there; `error`, with advice, where it cannot be read or written.
+
+    `timeout`: seconds that it waits for another writer.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(path, timeout=20)) as connection:
+        with closing(sqlite3.connect(path, timeout=timeout)) as connection:
             connection.execute("pragma journal_mode=wal")
             connection.executescript(tables)
             with connection:

@@ -162,8 +162,7 @@ def in_numbers(sums: Sums, mean: Tensor) -> Quality:
 
 def log_density(density: Float[np.ndarray, "*feature"]) -> Float[np.ndarray, "*feature"]:
     """log10, for a histogram: what never fires, or at less than one token in some millions, stands in the first bin."""
-    found: np.ndarray = np.log10(np.maximum(density, 10 ** DENSITY_EDGES[0])).clip(DENSITY_EDGES[0])
-    return found
+    return np.asarray(np.log10(np.maximum(density, 10 ** DENSITY_EDGES[0])).clip(DENSITY_EDGES[0]))
 
 
 def density_counts(densities: Float[np.ndarray, " feature"]) -> Int[np.ndarray, " bin"]:

@@ -19,14 +19,14 @@ RULES = ("alike edges (proposed)", "head type", "token looked at", "layer band")
 def grouping(desk: Desk, shown: Shown) -> None:
     """A popover: choose a rule, see the groups, take them."""
 
-    def choose() -> tuple[Group, ...]:
+    def choose() -> tuple[Group, ...] | None:
         rule = st.segmented_control("Group by", RULES, default=RULES[0], required=True, key="group_rule")
         width = st.number_input("Layers in a band", 1, 50, 2, key="group_band") if rule == "layer band" else 2
         try:
             return groups_by(desk, shown.circuit, str(rule), int(width))
         except ExplorerError as error:
             st.text(str(error))
-            return ()
+            return None
 
     CIRCUIT_GROUPS.menu(choose, "Alike: nodes whose edges' scores point the same way (cosine 0.6 or more).")
 

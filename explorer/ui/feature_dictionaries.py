@@ -24,7 +24,7 @@ from explorer.ui import session
 from explorer.ui.desk import Desk, message
 from explorer.ui.html import grid, say
 from explorer.ui.lines import line_chart
-from explorer.ui.on_request import STOPPED, StoppedError, on_request, stopping
+from explorer.ui.on_request import KEPT_SO_FAR, StoppedError, on_request, stopping
 from explorer.ui.terms import help_for
 
 TOKENS = (20_000, 50_000, 200_000, 1_000_000)
@@ -139,7 +139,7 @@ def train_panel(model: Model) -> None:
     def work(show: Progress, cancelled: Callable[[], bool]) -> Dictionary:
         so_far.clear()
         return train_dictionary(
-            model, recipe, text=text, progress=stopping(show, cancelled),
+            model, recipe, text=text, progress=stopping(show, cancelled, KEPT_SO_FAR),
             watch=lambda losses, dead: so_far.update(losses=losses),
         )  # fmt: skip
 
@@ -161,7 +161,7 @@ def built(
     """The finished index; `StoppedError` where it was cancelled."""
     found = feature_index(model, dictionary.place, text=text, tokens=tokens, progress=show, cancelled=cancelled)
     if found is None:
-        raise StoppedError(STOPPED)
+        raise StoppedError(KEPT_SO_FAR)
     return found
 
 

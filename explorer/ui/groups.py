@@ -49,8 +49,8 @@ class Groups:
     def dissolve(self, name: str) -> None:
         self.put(tuple(each for each in self.all() if each.name != name))
 
-    def menu(self, choose: Callable[[], tuple[Group, ...]], by_hand: str) -> None:
-        """A popover: `choose` draws the choice of a rule and gives its groups, which can be taken."""
+    def menu(self, choose: Callable[[], tuple[Group, ...] | None], by_hand: str) -> None:
+        """A popover: `choose` draws the choice of a rule and gives its groups, which can be taken; None where it said why not."""
         menu: Any = st.popover(
             "Groups", icon=":material/workspaces:", key=f"{self.field}_menu", type="tertiary", on_change="rerun"
         )
@@ -58,6 +58,8 @@ class Groups:
             return
         with menu:
             found = choose()
+            if found is None:
+                return
             if found:
                 st.html(grid(["group", "nodes"], [[group.name, ", ".join(group.nodes)] for group in found], "ce-words"))
                 st.button(

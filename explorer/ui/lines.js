@@ -1,6 +1,5 @@
 // A line chart on a canvas, updated in place.  Texts are only ever drawn or set through textContent.
 
-const MARKED = "#e07b00";
 const PAD = { left: 52, right: 10, top: 30, bottom: 36 };
 
 function scales(spec, width) {
@@ -99,7 +98,7 @@ function paint(root, context, width) {
     context.fillStyle = line.color;
     if (spec.bars) {
       points.forEach(([x, y], at) => {
-        context.fillStyle = at === spec.selected ? MARKED : line.color;
+        context.fillStyle = at === spec.selected ? spec.marked : line.color;
         context.fillRect(x - plot.bar / 2 + 0.5, y, Math.max(1, plot.bar - 1), plot.y(spec.low) - y);
       });
       continue;

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from explorer.plots.lines import Lines
+from explorer.plots.theme import ORANGE
 from explorer.ui.canvas import chart
 
 _canvas = chart("line_canvas", "lines.js")
@@ -34,6 +35,7 @@ def line_chart(shown: Lines, key: str, on_click: Callable[[int], None]) -> None:
         "reversed": shown.reversed,
         "places": None if shown.places is None else shown.places.tolist(),
         "bars": shown.bars,
+        "marked": ORANGE,
         "labels": None if shown.x_labels is None else list(shown.x_labels),
         "dashedName": shown.dashed_name,
     }

@@ -23,7 +23,8 @@ QUICK = 0.2
 """Seconds within which work is done without showing progress."""
 
 
-STOPPED = "Cancelled. What was done so far is kept; start it again to go on."
+STOPPED = "Cancelled."
+KEPT_SO_FAR = "Cancelled. What was done so far is kept; start it again to go on."
 
 
 Work = Callable[[Progress, Callable[[], bool]], Any]
@@ -110,13 +111,13 @@ class StoppedError(ExplorerError):
     """Work that the user stopped."""
 
 
-def stopping(show: Progress, cancelled: Callable[[], bool]) -> Progress:
-    """Progress that stops the work when it was cancelled; what is on disk stays."""
+def stopping(show: Progress, cancelled: Callable[[], bool], said: str = STOPPED) -> Progress:
+    """Progress that stops the work when it was cancelled, which is `said`."""
 
     def tell(fraction: float, stage: str) -> None:
         show(fraction, stage)
         if cancelled():
-            raise StoppedError(STOPPED)
+            raise StoppedError(said)
 
     return tell
 

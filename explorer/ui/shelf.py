@@ -39,7 +39,7 @@ class Kept:
 
 def opened() -> AbstractContextManager[sqlite3.Connection]:
     """The shelf in a transaction; `ShelfError` where it cannot be read or written."""
-    return sqlite_file(data_directory() / "workbench.sqlite", TABLES, ShelfError)
+    return sqlite_file(data_directory() / "workbench.sqlite", TABLES, ShelfError, timeout=5.0)
 
 
 def save_preset(name: str, address: str) -> None:

@@ -10,6 +10,7 @@ from explorer.circuits.packing import pack, unpack
 from explorer.core.errors import FindingError
 from explorer.engine.edges import graph_of
 from explorer.findings import ladder
+from explorer.findings.audit import QUICK, Steps
 from explorer.findings.circuit_checks import circuit_score, circuit_worst, matched
 from explorer.findings.evidence import check_measure, run_check, run_checks, sample_of
 from explorer.findings.finding import Finding, Measure, Measured, Recipe
@@ -197,3 +198,12 @@ def test_too_few_right_pairs_are_refused_with_their_number() -> None:
     model = ex.load_model("small-world-nano")
     with pytest.raises(FindingError, match=r"of colored_objects the model gets \d+ right"):
         sample_of(model, "colored_objects", 20)
+
+
+def test_an_audit_names_the_checks_that_cannot_be_run(nano, plain, sample, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*given: object, **more: object) -> None:
+        raise FindingError("this cannot be measured\nat all")
+
+    monkeypatch.setattr("explorer.findings.evidence.measured", refuse)
+    found = Steps(nano, QUICK, 0, None).checked(plain, sample, ("intervened", "stable"), 0.5)
+    assert found.checks == plain.checks and found.notes.endswith("Not run: intervened: this cannot be measured.")
